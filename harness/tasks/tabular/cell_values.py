@@ -85,7 +85,7 @@ def number(lowest: float = -math.inf, highest: float = math.inf) -> Parse:
     def parse(cell: Any) -> float:
         try:
             value = math.nan if isinstance(cell, bool) else float(cell)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # overflow: an integer of more than 308 digits
             value = math.nan
         if not (math.isfinite(value) and lowest <= value <= highest):
             raise InvalidCellError(_shown(cell), expected)

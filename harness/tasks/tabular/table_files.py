@@ -274,6 +274,8 @@ def _loads(text: str, where: str, first_line: int = 1, hint: str = "") -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}, line {first_line + error.lineno - 1}: invalid JSON: {error.msg}{hint}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise UserError(f"{where}, line {first_line}: cannot be read as JSON: {error}") from error
     except RecursionError as error:
         raise UserError(f"{where}: JSON is nested too deeply") from error
 

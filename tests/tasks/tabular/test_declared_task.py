@@ -260,3 +260,10 @@ def test_a_class_of_half_a_surrogate_pair_is_an_error_with_its_line(files, kind)
     files.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (problem,) = files.problems(kind=kind, train="rows.jsonl", validation="rows.jsonl")
     assert f"rows.jsonl, line 3, column '{column}': found " in problem
+
+
+def test_an_integer_that_is_too_large_for_a_number_is_an_error(files):
+    files.write("rows.jsonl", '{"text": "x", "label": 1}\n{"text": "x", "label": ' + "9" * 400 + "}\n")
+    (problem,) = files.problems(kind="regression", train="rows.jsonl", validation="rows.jsonl")
+    assert "rows.jsonl, line 2, column 'label': found 999" in problem
+    assert "expected a number" in problem

@@ -95,6 +95,11 @@ INVALID = {
     "open quote": ("a.csv", b'text,label\n"never closed,a\nx,b\n', ["line 2", "quoting: false"]),
     "duplicate column": ("a.csv", b"text,text\nx,a\n", ["'text' more than once"]),
     "broken json line": ("a.jsonl", b'{"text": "x"}\n{"text": \n', ["a.jsonl, line 2", "invalid JSON"]),
+    "json line with a huge integer": (
+        "a.jsonl",
+        b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}\n",
+        ["a.jsonl, line 2", "digits"],
+    ),
     "json line no object": ("a.jsonl", b'{"text": "x"}\n[1]\n', ["line 2", "expected an object", "a list"]),
     "json of a mapping": ("a.json", b'{"text": ["x"]}', ["expected a list of objects", "`format: jsonl`"]),
     "json lines as json": ("a.json", b'{"text": "x"}\n{"text": "y"}\n', ["a.json, line 2", "set `format: jsonl`"]),

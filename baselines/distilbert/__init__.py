@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -76,14 +76,11 @@ class DistilBERT(Method):
         student = [*layers("hidden", [self.student.layers]), "logits"]
         needs = Needs(student=student, teachers=[[*layers("hidden", [self.teachers[0].layers]), "logits"]])
         frozen = frozenset({"position_embeddings"} if self.config.freeze_positions else ())
-        options: dict[str, Any] = {"temperature": self.config.temperature}
-        if frozen:
-            options["frozen"] = sorted(frozen)
         return General(
             Stage("general", needs, frozen=frozen),
             masking=MASKING,
             smoothing=SMOOTHING if self.config.rare_tokens else 0.0,
-            options=options,
+            options={"temperature": self.config.temperature},
         )
 
     def stages(self) -> Sequence[Stage]:

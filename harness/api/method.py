@@ -200,12 +200,13 @@ class Cofinetuning:
         losses: computes the terms of one step, whose sum is minimized, from the batches and the `ModelOutputs` (with
             `logits`) of all teachers. Teachers with equal tokenizers get the same `Batch`; a teacher with another
             tokenizer gets the same rows in its own tokens, with labels and `answer_mask` for these tokens.
-        options: plain values that `losses` depends on. They are part of the teachers' keys, with the method's name and
-            version, the teachers and the data.
+        options: plain values that `losses` depends on; None: all options of the method. They are part of the teachers'
+            keys, with the method's name and version, the teachers and the data. Rows share the teachers if these are
+            equal, so name a subset, or ``{}``, for options that `losses` does not read.
     """
 
     losses: Callable[[Sequence[Batch], Sequence[ModelOutputs]], LossTerms]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,10 @@ class General:
         smoothing: 0: every token is masked with equal probability, at least one in each text. Above 0: the share of a
             batch's tokens is drawn without replacement, with weights count^-smoothing for a token's count in the text,
             so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
-        options: plain values that `losses` depends on in this stage. They are part of the key, with the method's name
-            and version, the teacher, the student and the text.
+        options: plain values that `losses` depends on in this stage; None: all options of the method. They are part of
+            the key, with the method's name and version, the settings of the stage, the teacher, the student and the
+            text. Rows share the stage if these are equal, so name a subset, or ``{}``, for options that `losses` does
+            not read.
         assistant: the teacher first trains an assistant, which then teaches the student. The assistant has the
             student's sizes (``layers``, ``hidden``, ``heads``, ``ffn``) with these replacements.
     """
@@ -234,7 +237,7 @@ class General:
     stage: Stage
     masking: float = 0.0
     smoothing: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
     assistant: Mapping[str, int] | None = None
 
 
@@ -281,8 +284,9 @@ class Augmentation:
         make: returns the new rows, in order, from the original rows, the language model (None without one) and
             `files`. Columns must be the same and ids unique. Called once and consumed row by row, so it may be a
             generator. Raises `UserError` for invalid files.
-        options: plain values that `make` depends on. They are part of the key, with the method's name and version, the
-            data, the model and the contents of the files.
+        options: plain values that `make` depends on; None: all options of the method. They are part of the key, with
+            the method's name and version, the data, the model and the contents of the files. Rows share the data if
+            these are equal, so name a subset, or ``{}``, for options that `make` does not read.
         model: hub id or folder of a masked language model; `FIRST_TEACHER`; or None: no language model is loaded.
         files: further files that `make` reads, as named in the suite.
         option: the option of the method that names the model, as a dotted path such as ``augment.model``, for error
@@ -291,7 +295,7 @@ class Augmentation:
 
     make: Callable[[Iterable[Row], Any, Sequence[Path]], Iterable[Row]]
     """Its second argument is a `MaskedLanguageModel`, or None if `model` is None."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
     model: str | None = None
     files: Sequence[str] = ()
     option: str | None = None

@@ -27,14 +27,14 @@ class AugmentationJobs:
         place = data.task.name, variant.label
         if place not in self._jobs:
             request = method.augmentation()
-            self._jobs[place] = self._job(request, variant, data) if request else None
+            self._jobs[place] = self._job(request, variant, method, data) if request else None
         used = "augmented" in stage_data(tuple(method.stages()), variant.stages, augmented=True)
         return self._jobs[place] if used else None
 
-    def _job(self, request: Augmentation, variant: MethodVariant, data: TaskData) -> AugmentationJob:
+    def _job(self, request: Augmentation, variant: MethodVariant, method: Method, data: TaskData) -> AugmentationJob:
         name = augmentation_inputs.model_of(request, self.suite, variant)
         model = None if name is None else self.models.path(name)
         files = augmentation_inputs.files_of(request, self.suite, variant)
         fingerprint = None if model is None else pretrained.fingerprint(model)
-        parts = keys.augmentation(request, variant.method, fingerprint, files, data, self.device)
+        parts = keys.augmentation(request, method, fingerprint, files, data, self.device)
         return AugmentationJob(variant.label, data, request, model, files, parts, key(parts))

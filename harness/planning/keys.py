@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import TrainingSpec
 from harness.models.families import scratch_positions
 from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
+from harness.resolution.request_options import options_of
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TextCorpus
 from harness.training import (
@@ -202,11 +204,11 @@ def with_cached_outputs(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def augmentation(
-    request: Augmentation, method: type[Method], model: str | None, files: Sequence[Path], task: TaskData, device: str
+    request: Augmentation, method: Method, model: str | None, files: Sequence[Path], task: TaskData, device: str
 ) -> dict[str, Any]:
     """Return the parts for augmented training data. `model` is the fingerprint of the masked language model, if any."""
     return {
-        "method": {"name": method.name, "version": method.version, "options": dict(request.options)},
+        "method": {"name": method.name, "version": method.version, "options": options_of(request, method.config)},
         "model": model,
         "files": [_file_digest(path) for path in files],
         "data": {"task": task.task.name, "train": task.train_fingerprint},
@@ -276,7 +278,7 @@ def general(
 ) -> dict[str, Any]:
     """Return the parts for a text stage. `teacher` is a pretrained model's fingerprint or the assistant's key."""
     return {
-        "method": {"name": method.name, "version": method.version, "options": dict(job.options)},
+        "method": {"name": method.name, "version": method.version, "options": _text_stage_options(job, method)},
         "masking": job.masking,
         **({"smoothing": job.smoothing} if job.smoothing else {}),
         "student": student_parts,
@@ -287,6 +289,20 @@ def general(
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }
+
+
+def _text_stage_options(job: General, method: Method) -> dict[str, Any]:
+    """Return the options of the text stage, and the settings of its `Stage`, which may depend on other options.
+
+    Settings with the default value are left out; the suite decides the length.
+    """
+    options = options_of(job, method.config)
+    for setting in fields(job.stage):
+        value = getattr(job.stage, setting.name)
+        if setting.name not in {"name", "needs", "share", "epochs", "steps"} and value != setting.default:
+            name = f"stage.{setting.name}" if setting.name in options else setting.name
+            options[name] = sorted(value) if isinstance(value, frozenset) else value
+    return options
 
 
 def on_task(suite: SuiteSpec, settings: TrainingSpec, device: str) -> dict[str, Any]:

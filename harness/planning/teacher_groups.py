@@ -9,6 +9,7 @@ from dataclasses import replace
 from harness.api.method import Cofinetuning
 from harness.planning import keys
 from harness.planning.jobs import Group, TeacherJob
+from harness.resolution.request_options import options_of
 from harness.resolution.suite import MethodVariant
 from harness.storage.hashing import key
 
@@ -27,8 +28,8 @@ class TeacherGroups:
 
         A teacher with a single seed is a member of the group of each seed.
         """
-        method, options = variant.method, json.dumps(dict(cofinetuning.options), sort_keys=True)
-        request = (method.name, variant.teachers, options)
+        options = json.dumps(options_of(cofinetuning, variant.config), sort_keys=True)
+        request = (variant.method.name, variant.teachers, options)
         label = self._labels.setdefault(request, variant.label)
         position = next((job.place for job in alone if job.place is not None), None)
         group_id = alone[0].data.task.name, label, position
@@ -42,7 +43,7 @@ def _members(
 ) -> tuple[TeacherJob, ...]:
     shortest = min(job.training.max_length for job in alone)  # every member can encode this many tokens
     settings = alone[0].training.model_copy(update={"max_length": shortest})
-    parts = keys.group(alone, variant.method, cofinetuning.options, settings)
+    parts = keys.group(alone, variant.method, options_of(cofinetuning, variant.config), settings)
     group = Group(label, tuple(alone), cofinetuning, key(parts))
     seeds = "" if position is None else f", seeds {' and '.join(str(job.spec.seed) for job in alone)}"
     return tuple(

@@ -23,6 +23,7 @@ from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import TuningSpec
 from harness.planning import keys
 from harness.planning.jobs import RunJob, rebound
+from harness.resolution.request_options import options_of
 from harness.storage.hashing import key
 from harness.storage.plan_file import PlannedStudy, PlannedTuning
 from harness.storage.records import TuningSummary
@@ -210,11 +211,12 @@ def _changes_pre_task_requests(job: RunJob, name: str, dimension: Dimension) -> 
 
 def _pre_task_requests(job: RunJob, method: Method) -> tuple[Any, ...]:
     """Return what the method requests before its stages on a task: text stage, cofinetuning and augmentation."""
-    together, augmentation = method.cofinetuning() if job.teachers else None, method.augmentation()
+    general, together = method.general() if job.general else None, method.cofinetuning() if job.teachers else None
+    augmentation = method.augmentation()
     return (
-        method.general() if job.general else None,
-        together and dict(together.options),
-        augmentation and (dict(augmentation.options), augmentation.model, tuple(augmentation.files)),
+        general and (general, options_of(general, method.config)),
+        together and options_of(together, method.config),
+        augmentation and (options_of(augmentation, method.config), augmentation.model, tuple(augmentation.files)),
     )
 
 

@@ -9,6 +9,7 @@ from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
 from harness.resolution import text_stages
+from harness.resolution.request_options import options_of
 from harness.resolution.suite import Cell, MethodVariant, Suite
 
 Shapes = Mapping[str, ModelShape]
@@ -69,11 +70,15 @@ def _preparation(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shape
     info = TaskInfo(task.name, task.kind, task.num_labels)
     method = variant.bind(info, shapes[cell.student], teachers, suite.spec.seeds[0])
     data, group = method.augmentation(), method.cofinetuning() if teachers else None
-    return data and (data.options, data.model, list(data.files)), group and group.options
+    return (
+        data and (options_of(data, variant.config), data.model, list(data.files)),
+        group and options_of(group, variant.config),
+    )
 
 
-def _text_stages(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[text_stages.TextStage]:
-    """The text stages of the cell's student, computed also if the suite has no `general`."""
+def _text_stages(suite: Suite, variant: MethodVariant, cell: Cell, shapes: Shapes) -> Sequence[object]:
+    """The text stages of the cell's student with their options, computed also if the suite has no `general`."""
     if not variant.teachers:
         return []
-    return text_stages.stages(variant, shapes[cell.student], shapes[variant.teachers[0]], suite.spec.seeds[0])
+    found = text_stages.stages(variant, shapes[cell.student], shapes[variant.teachers[0]], suite.spec.seeds[0])
+    return [(stage, options_of(stage.general, variant.config)) for stage in found]

@@ -17,6 +17,7 @@ from harness.api.errors import UserError, describe
 from harness.api.method import Augmentation, Method, Row
 from harness.models.initialization import seeded
 from harness.models.masked_lm import MaskedLM
+from harness.resolution.request_options import options_of
 from harness.testing.method_cases import CLASSES, CheckFailed, CheckNotApplicable, Subject
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_model
@@ -38,7 +39,7 @@ def augmentation(subject: Subject) -> str:
     request = method.augmentation()
     assert request is not None  # `has_augmentation` has found one
     _check_request(method, request)
-    if other is not None and _plain(other.augmentation()) != _plain(request):
+    if other is not None and _plain(other) != _plain(method):
         raise CheckFailed("augmentation() depends on the student or the seed; many runs share the augmented data")
     first, second = _made(subject.kind, request, 0), _made(subject.kind, request, 1)
     if first != second:
@@ -61,7 +62,7 @@ def _with_other_student(subject: Subject) -> Method | None:
 
 def _check_request(method: Method, request: Augmentation) -> None:
     try:
-        json.dumps(dict(request.options))
+        json.dumps(options_of(request, method.config))
     except TypeError as error:
         raise CheckFailed(f"the options of the Augmentation are not plain values: {error}") from error
     if request.option is not None and request.option.partition(".")[0] not in type(method.config).model_fields:
@@ -70,8 +71,9 @@ def _check_request(method: Method, request: Augmentation) -> None:
         raise CheckNotApplicable(f"it reads {missing[0]}, which does not exist here")
 
 
-def _plain(request: Augmentation | None) -> tuple[Any, ...] | None:
-    return None if request is None else (dict(request.options), request.model, tuple(request.files))
+def _plain(method: Method) -> tuple[Any, ...] | None:
+    request = method.augmentation()
+    return request and (options_of(request, method.config), request.model, tuple(request.files))
 
 
 def _made(kind: TaskKind, request: Augmentation, seed: int) -> list[Row]:

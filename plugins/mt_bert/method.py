@@ -66,7 +66,7 @@ class MTBERT(Method):
         return [Problem(f"{teacher.name}: {problem.message}") for teacher, problem in checks if problem]
 
     def cofinetuning(self) -> Cofinetuning | None:
-        return Cofinetuning(_sum_of_task_losses) if self.config.cofinetune else None
+        return Cofinetuning(_sum_of_task_losses, options={}) if self.config.cofinetune else None
 
     @property
     def layer_maps(self) -> tuple[tuple[int, ...], ...]:

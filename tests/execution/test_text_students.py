@@ -280,6 +280,77 @@ def test_the_key_of_a_text_stage_depends_only_on_its_settings(suite, change, sam
     assert (key(change) == key()) is same
 
 
+TEXT_KD = """
+from pydantic import Field
+from harness import Augmentation, General, Method, MethodConfig, Needs, Stage, hookimpl
+from harness.api.losses import task_loss, token_kl
+
+class TextKD(Method):
+    name = "text_kd"
+    class Config(MethodConfig):
+        t: float = Field(1.0, description="temperature")
+        rate: float | None = Field(None, description="learning rate")
+        freeze: bool = Field(False, description="whether to freeze the embeddings")
+    def general(self):
+        frozen = frozenset({"embeddings"} if self.config.freeze else ())
+        stage = Stage("text", Needs(["logits"], [["logits"]]), lr=self.config.rate, frozen=frozen)
+        return General(stage, **OPTIONS)
+    def augmentation(self):
+        return Augmentation(lambda rows, model, files: rows, **OPTIONS)
+    def stages(self):
+        return [Stage("task", Needs(["logits"]))]
+    def losses(self, step, batch, student, teachers):
+        if batch.kind == "text":
+            return {"kd": token_kl(student.logits, teachers[0].logits, batch.mask, self.config.t)}
+        return {"task": task_loss(student.logits, batch)}
+
+@hookimpl
+def harness_register_methods(register):
+    register(TextKD)
+"""
+
+
+@pytest.fixture
+def keys_of_text_kd(suite):
+    """The keys of the text stage and of the augmented data, with these options of `General` and `Augmentation`."""
+
+    def keys(declared, option):
+        (suite.folder / "text_kd.py").write_text(TEXT_KD.replace("OPTIONS", declared), encoding="utf-8")
+        plan = suite.plan(f"methods=[text_kd: {{{option}}}]", plugins=(str(suite.folder / "text_kd.py"),))
+        ((stage,), run) = plan.text_stages(plan.runs), plan.runs[0]
+        return stage.key, run.augmented.key
+
+    return keys
+
+
+@pytest.mark.parametrize("option", ["t: 8", "rate: 0.5", "freeze: true"])
+def test_work_before_the_task_depends_on_every_option_unless_the_method_names_some(keys_of_text_kd, option):
+    (stage, data), (other_stage, other_data) = keys_of_text_kd("{}", ""), keys_of_text_kd("{}", option)
+    assert stage != other_stage
+    assert data != other_data
+
+
+@pytest.mark.parametrize(("option", "same"), [("t: 8", True), ("rate: 0.5", False), ("freeze: true", False)])
+def test_a_method_that_names_its_options_shares_a_text_stage_with_the_same_settings(keys_of_text_kd, option, same):
+    none = "dict(options={})"
+    (stage, data), (other_stage, other_data) = keys_of_text_kd(none, ""), keys_of_text_kd(none, option)
+    assert (stage == other_stage) is same
+    assert data == other_data
+
+
+def test_settings_of_the_stage_do_not_hide_an_option_of_the_same_name(suite):
+    (suite.folder / "text_kd.py").write_text(TEXT_KD.replace("OPTIONS", "dict(options={'lr': 7})"), encoding="utf-8")
+    plan = suite.plan("methods=[text_kd: {rate: 0.5}]", plugins=(str(suite.folder / "text_kd.py"),))
+    (stage,) = plan.text_stages(plan.runs)
+    assert stage.parts["method"]["options"] == {"lr": 7, "stage.lr": 0.5}
+
+
+def test_frozen_parameters_of_distilbert_are_part_of_the_key(suite):
+    plan = suite.plan("methods=[distilbert: {freeze_positions: true}]")
+    (stage,) = plan.text_stages(plan.runs)
+    assert stage.parts["method"]["options"] == {"temperature": 2.0, "frozen": ["position_embeddings"]}
+
+
 def distil(jobs, context):
     """Run the text stages of jobs, cohort by cohort."""
     for _, group in itertools.groupby(jobs, key=lambda job: job.cohort):

@@ -99,6 +99,11 @@ def test_options_that_change_jobs_before_the_task_are_not_tuned(staged):
     assert spaces(staged("methods=[staged]")) == {"staged": ["training.lr", "weight"]}
 
 
+def test_options_of_teachers_that_name_none_are_not_tuned(small, staged):
+    (small.folder / "staged.py").write_text(PLUGIN.replace(', {"weight": self.config.together}', ""))
+    assert spaces(staged("methods=[staged]")) == {"staged": ["training.lr"]}
+
+
 def test_values_that_the_method_rejects_raise_an_error(staged):
     planned = staged("methods=[{staged: {bound: 1}}]")
     (study,) = tuning_studies.every(planned.runs, planned.spec)

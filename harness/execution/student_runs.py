@@ -141,7 +141,7 @@ class FinishedStudent:
 def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunRecord:
     """Score a run that has ended, store its record, and notify observers of the score or the failure.
 
-    An exception while it is stored, such as notes that are not JSON, fails this run only.
+    An exception while it is stored, such as that of a model that cannot be exported, fails this run only.
 
     Raises:
         DiskError: the disk is full or failing.
@@ -155,7 +155,7 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
         if is_disk_error(error):
             raise
         run.fail(error, f"storing after step {run.position}")
-        run.notes, scored = {}, None  # they may be what cannot be stored
+        scored = None
         record = _store(student, plan, context, scored, cost)
     atomic_writes.forget(store.checkpoint(record.key))
     student.finished.notify(context.host, scored, cost.wall_seconds)

@@ -83,7 +83,8 @@ def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[Te
 def _finish(job: TextStageJob, finished: FinishedRun, context: JobContext) -> str | None:
     """Store the student of a run that has ended, and notify observers. Returns why that failed, or None.
 
-    An exception while it is stored, such as notes that are not JSON, fails this run only, unless the disk causes it.
+    An exception while it is stored, such as that of a model that cannot be exported, fails this run only, unless the
+    disk causes it.
     """
     run = finished.run
     if run.error is None:

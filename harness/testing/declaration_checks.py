@@ -11,6 +11,7 @@ from harness.testing.method_cases import Case, CheckFailed, CheckNotApplicable, 
 from harness.testing.recording import RecordingOutputs, Undeclared
 from harness.testing.term_evaluation import StepPosition
 from harness.testing.tiny_runs import observed
+from harness.training.method_results import modules_of
 
 DRAWS = 40
 """Steps, each of another epoch and random seed, that are tried for methods that choose what they read."""
@@ -24,7 +25,7 @@ def stages(subject: Subject) -> None:
         names = [stage.name for stage in expected]
         if len(set(names)) < len(names):
             raise CheckFailed(f"duplicate stage name; the stages are named {', '.join(names)}")
-        method.modules(method.student, method.teachers)
+        modules_of(method)
         for instance in (method, second_instance):
             if list(subject.stages(instance)) != expected:
                 raise CheckFailed(

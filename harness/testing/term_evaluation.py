@@ -130,9 +130,10 @@ class EvaluatedTerms:
 def build_modules(method: Method, model: PreTrainedModel) -> nn.ModuleDict:
     """Build a method's modules as a run does, on the device and in the dtype of `model`."""
     from harness.models.initialization import seeded
+    from harness.training.method_results import modules_of
 
     with seeded(method.seed):
-        modules = method.modules(method.student, method.teachers)
+        modules = modules_of(method)
     return modules.to(device=model.device, dtype=model.dtype)
 
 

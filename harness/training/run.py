@@ -23,6 +23,7 @@ from harness.training import micro_batching, term_names
 from harness.training.best_epoch import BestEpoch
 from harness.training.loss_curve import LossCurve
 from harness.training.loss_passes import LoggedValue, LossPasses, snapshot
+from harness.training.method_results import modules_of, notes_of
 from harness.training.optimizer import parameters_to_freeze
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
@@ -214,10 +215,10 @@ class Run:
         modules = nn.ModuleDict()
         try:
             with self.random.active():
-                modules = self.method.modules(self.method.student, self.method.teachers).to(self.device)
-            return modules, dict(self.method.notes())
+                modules = modules_of(self.method).to(self.device)
+            return modules, notes_of(self.method)
         except (Exception, SystemExit) as error:
-            self.fail(error)
+            self.fail(error, f"before step 1 ({self.stage.name})")
             return modules, {}
 
     def _check_stages(self) -> None:

@@ -43,23 +43,41 @@ class ExitsEarly(Base):
 class Device(Base):
     name = "device"
     def modules(self, student, teachers):
-        class Immovable(nn.Module):
+        class Immovable(nn.ModuleDict):
             def to(self, *args, **kwargs):
                 raise ValueError("immovable")
         return Immovable()
 
+class NotesKey(Base):
+    name = "notes_key"
+    def notes(self):
+        return {1: "one"}
+
+class NoNotes(Base):
+    name = "no_notes"
+    def notes(self):
+        pass
+
+class OneModule(Base):
+    name = "one_module"
+    def modules(self, student, teachers):
+        return nn.Linear(2, 2)
+
 @hookimpl
 def harness_register_methods(register):
-    for method in (Modules, Notes, Exits, ExitsEarly, Device):
+    for method in (Modules, Notes, NotesKey, NoNotes, OneModule, Exits, ExitsEarly, Device):
         register(method)
 '''
 
 ERRORS = {
-    "modules": "step 1 (only): RuntimeError: no modules",
-    "notes": "storing after step 8: ",
+    "modules": "before step 1 (only): RuntimeError: no modules",
+    "notes": "before step 1 (only): TypeError: notes()['not JSON'] is of type object; expected plain values",
+    "notes_key": "before step 1 (only): TypeError: notes() has the name 1; expected a string",
+    "no_notes": "before step 1 (only): TypeError: notes() returned a NoneType; expected a mapping",
+    "one_module": "before step 1 (only): TypeError: modules() returned a Linear; expected an nn.ModuleDict",
     "exits": "step 1 (only): SystemExit: 0",
-    "exits_early": "step 1 (only): SystemExit: enough",
-    "device": "step 1 (only): ValueError: immovable",
+    "exits_early": "before step 1 (only): SystemExit: enough",
+    "device": "before step 1 (only): ValueError: immovable",
 }
 
 

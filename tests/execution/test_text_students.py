@@ -155,7 +155,7 @@ def test_notes_that_cannot_be_stored_fail_their_stage_only(suite, monkeypatch):
     outcome = suite.run(*THREE, observers=(listener,))
     ((title, error),) = failed_stages(outcome).items()
     assert title == "student 1x32 of tinybert on text"
-    assert error.startswith("storing after step 2: ")
+    assert error.startswith("before step 1 (general): TypeError: notes()['w'] is of type object; expected plain values")
     assert listener.failed["general", "tinybert", "1x32"] == error
     assert {record.label for record in outcome.failed} == {"tinybert"}
 

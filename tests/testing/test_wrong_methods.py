@@ -236,7 +236,23 @@ class ReadsTheWrongRowsOfItsState(Right):
         return terms
 
 
+class NotesATensor(Right):
+    def notes(self):
+        return {"map": torch.ones(2)}
+
+
+class ReturnsOneModule(Right):
+    def modules(self, student, teachers):
+        return projection(student.hidden, teachers[0].hidden)
+
+
 MISTAKES = [
+    (
+        NotesATensor,
+        "training",
+        r"before step 1 \(only\): TypeError: notes\(\)\['map'\] is of type Tensor; expected plain",
+    ),
+    (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
     (CouplesUndeclared, "mean over examples", "distance is .* as the mean over the batch's parts"),

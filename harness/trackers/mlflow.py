@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,27 @@ from harness.trackers.flat_settings import flat, identity
 
 KEY = "harness.key"
 """Tag of a run with its key, by which an interrupted run is found again."""
+
+
+class Names:
+    """Names that MLflow accepts, distinct for distinct names: ``weights.student[1]`` is ``weights.student_1_``.
+
+    MLflow refuses all values of a call if one name has another character than letters, digits and ``_ . - /``, or an
+    empty part between slashes.
+    """
+
+    def __init__(self) -> None:
+        self._accepted: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        """The accepted name, the same on every call."""
+        if name not in self._accepted:
+            parts = re.sub(r"[^/\w.\- ]", "_", name)[: MAX_ENTITY_KEY_LENGTH - 10].split("/")
+            accepted = "/".join(part if part.strip(".") else f"_{part}" for part in parts)
+            while accepted in self._accepted.values():
+                accepted += "_"
+            self._accepted[name] = accepted
+        return self._accepted[name]
 
 
 class MLflow:
@@ -34,6 +56,7 @@ class MLflow:
         self._artifacts = (folder / "artifacts").resolve().as_uri() if uri.startswith("sqlite") else None
         self._experiment = ""
         self._ids: dict[str, str] = {}
+        self._names = Names()
 
     def start_suite(self, suite: SuiteStarted) -> None:
         """Find the experiment of the suite, or create it."""
@@ -56,7 +79,7 @@ class MLflow:
         created = self._client.create_run(self._experiment, run_name=str(run.id), tags=tags)
         self._ids[run.id.key] = created.info.run_id
         params = [
-            Param(name[:MAX_ENTITY_KEY_LENGTH], str(value)[:MAX_PARAM_VAL_LENGTH])
+            Param(self._names.of(name), str(value)[:MAX_PARAM_VAL_LENGTH])
             for name, value in {**names, **flat(run.settings)}.items()
         ]
         for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
@@ -64,7 +87,7 @@ class MLflow:
 
     def log(self, run: RunId, values: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
+        metrics = [Metric(self._names.of(name), float(value), now, step) for name, value in values.items()]
         self._client.log_batch(self._ids[run.key], metrics=metrics)
 
     def end_run(self, run: RunId, scores: Mapping[str, float], error: str | None) -> None:
@@ -73,7 +96,7 @@ class MLflow:
             return
         now = int(time.time() * 1000)
         tags = [] if error is None else [RunTag("harness.error", error)]
-        metrics = [Metric(f"result/{name}", float(value), now, 0) for name, value in scores.items()]
+        metrics = [Metric(self._names.of(f"result/{name}"), float(value), now, 0) for name, value in scores.items()]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         status = RunStatus.FINISHED if error is None else RunStatus.FAILED
         self._client.set_terminated(run_id, RunStatus.to_string(status))

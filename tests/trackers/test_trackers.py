@@ -192,6 +192,24 @@ def test_mlflow(host, tmp_path, monkeypatch):
     assert len(client.search_runs([first.info.experiment_id], "tags.`harness.key` = 'k4'")) == 1
 
 
+def test_mlflow_records_every_name(host, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    open_tracker(host, "mlflow", tmp_path)
+    host.notify("harness_run_started", RunStarted(FIRST, 0, 100, 1))
+    names = ["layer_weights.student[1]", "layer_weights.student(1)", "a//b/../c", "x" * 300, "größe: 1%"]
+    losses = {"loss": 0.5} | {name: float(i) for i, name in enumerate(names)}
+    for step in (50, 100):
+        host.notify("harness_step", StepLogged(FIRST, "all", step, 100, losses, 1e-3))
+    client, runs = mlflow_runs(tmp_path)
+    metrics = runs[FIRST.key].data.metrics
+    assert metrics["loss/layer_weights.student_1_"] == 0
+    assert sorted(metrics.values()) == sorted([*losses.values(), 1e-3])
+    points = [len(client.get_metric_history(runs[FIRST.key].info.run_id, name)) for name in metrics]
+    assert points == [2] * len(metrics)
+    assert "failed in" not in caplog.text
+
+
 def test_wandb_offline(host, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -21,10 +21,13 @@ def check_plugin(plugin: str, *, as_json: bool) -> int:
         UserError: there is no such plugin, it cannot be loaded, or it registers no method.
     """
     quiet_libraries()
-    from harness.testing.conformance import HEADERS, Conformance, resolve_methods, run_checks
+    from harness.testing.conformance import HEADERS, Conformance, origins, resolve_methods, run_checks
 
     gc.enable()  # the checks create thousands of autograd graphs, which are reference cycles
-    conformance = Conformance(tuple(result for method in resolve_methods(plugin) for result in run_checks(method, {})))
+    methods = resolve_methods(plugin)
+    if not as_json:
+        typer.echo(f"{origins(methods)}\n")
+    conformance = Conformance(tuple(result for method in methods for result in run_checks(method, {})))
     if as_json:
         typer.echo(
             json.dumps({"ok": conformance.ok, "results": [asdict(result) for result in conformance.results]}, indent=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,6 +13,7 @@ from tabulate import tabulate
 from harness.api.batch import TaskKind
 from harness.api.errors import UserError, describe, nearest
 from harness.api.method import Method
+from harness.config.yaml_tree import display_path
 
 if TYPE_CHECKING:  # transformers
     from harness.testing.method_cases import Subject
@@ -88,12 +90,27 @@ def check_method(
     """
     methods = resolve_methods(method)
     conformance = Conformance(tuple(result for cls in methods for result in run_checks(cls, config or {}, kinds)))
-    print(tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")
+    print(origins(methods), tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")
     return conformance
+
+
+def origins(methods: Sequence[type[Method]]) -> str:
+    """A line for each method with the file of its class: which of several methods of that name has been checked."""
+    return "\n".join(f"{method.name}: {_file_of(method)}" for method in methods)
+
+
+def _file_of(method: type[Method]) -> str:
+    try:
+        return display_path(Path(inspect.getfile(method)))
+    except (TypeError, OSError):  # it was defined at a prompt
+        return f"module {method.__module__}"
 
 
 def resolve_methods(plugin: str | Path | type[Method]) -> list[type[Method]]:
     """The methods that a class, a name, a path or an entry point refers to.
+
+    A path comes first: a `Path`, text with a separator or the ending .py, and a name that is also that of a file or
+    folder with a plugin. So an author checks the own folder, and not an installed method of the same name.
 
     Raises:
         UserError: the plugin does not exist, cannot be loaded, or registers no method.
@@ -105,22 +122,38 @@ def resolve_methods(plugin: str | Path | type[Method]) -> list[type[Method]]:
         if faults := list(method_faults(plugin)):
             raise UserError(*faults)
         return [plugin]
-    host = Host.create()
-    if (name := str(plugin)) in host.methods:
+    if isinstance(plugin, Path) or plugin.endswith(".py") or Path(plugin).name != plugin or _is_plugin(plugin):
+        return _registered(plugin, Host.at([plugin]).methods.values())
+    host, name = Host.create(), plugin
+    if name in host.methods:
         return [host.methods[name]]
     if installed := [info for info in host.plugins if info.name == name]:
         methods = [host.methods[method] for info in installed for method in info.methods]
         reasons = [reason for info in installed for reason in (info.error, *info.left_out) if reason]
         if reasons and not methods:
             raise UserError(f"plugin {name!r} cannot be used: {'; '.join(reasons)}")
-    elif Path(name).expanduser().exists() or name.endswith(".py") or Path(name).name != name:
-        methods = list(Host.at([name]).methods.values())
-    else:
-        known = {*host.methods, *(info.name for info in host.plugins)}
-        raise UserError(f"there is no method, file or entry point {name!r}; {nearest(name, known)}")
-    if not methods:
-        raise UserError(f"plugin {name!r} registers no method, so there is nothing to check")
-    return methods
+        return _registered(name, methods)
+    if Path(name).expanduser().exists():
+        return _registered(name, Host.at([name]).methods.values())  # raises: it holds no plugin
+    known = {*host.methods, *(info.name for info in host.plugins)}
+    raise UserError(f"there is no method, file or entry point {name!r}; {nearest(name, known)}")
+
+
+def _is_plugin(name: str) -> bool:
+    """Whether the working directory has a plugin of this name: a package, or a folder of plugins."""
+    from harness.plugin_host import discovery
+
+    try:
+        return bool(discovery.module_names(Path(name).expanduser()))
+    except UserError:
+        return False
+
+
+def _registered(plugin: str | Path, methods: Iterable[type[Method]]) -> list[type[Method]]:
+    found = list(methods)
+    if not found:
+        raise UserError(f"plugin {str(plugin)!r} registers no method, so there is nothing to check")
+    return found
 
 
 def run_checks(method: type[Method], config: Mapping[str, Any], kinds: Sequence[TaskKind] = KINDS) -> Iterator[Result]:

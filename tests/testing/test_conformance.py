@@ -1,14 +1,16 @@
 """Every installed method passes every conformance check; results, output and errors of `check_method`."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from harness.api.errors import UserError
+from harness.cli.check_command import check_plugin
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
 from harness.testing import check_method, conformance
-from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, resolve_methods
+from harness.testing.conformance import ALL_CHECKS, Check, Conformance, Result, origins, resolve_methods
 
 METHODS = Host.create().methods
 
@@ -100,6 +102,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with two plugins of one method each."""
     for name in ("One", "Two"):
         (tmp_path / f"{name.lower()}.py").write_text(PLUGIN.format(name=name))
+    (tmp_path / "notes").write_text("no plugin")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -120,12 +123,30 @@ def test_a_path_is_checked_even_if_a_method_of_the_same_name_is_installed(folder
     assert method is not METHODS["tinybert"]
 
 
+def test_a_folder_is_checked_before_an_installed_method_of_its_name(folder):
+    package = folder / "dist"
+    package.mkdir()
+    assert resolve_methods("dist") == [METHODS["dist"]], "a folder without a plugin, such as that of a build"
+    (package / "__init__.py").write_text(PLUGIN.format(name="dist"))
+    for plugin in ("dist", "./dist", Path("dist"), str(package)):
+        (method,) = resolve_methods(plugin)
+        assert origins([method]) == "dist: dist/__init__.py"
+
+
+def test_the_file_of_a_method_is_printed_above_the_table(folder, capsys):
+    check_method("one.py", kinds=[])
+    assert capsys.readouterr().out.startswith("One: one.py\n\n")
+    assert check_plugin("two.py", as_json=False) == 1
+    assert capsys.readouterr().out.startswith("Two: two.py\n\n")
+
+
 @pytest.mark.parametrize(
     ("plugin", "words"),
     [
         ("tinybrt", "there is no method, file or entry point 'tinybrt'; did you mean 'tinybert'?"),
         ("metrics", "plugin 'metrics' registers no method"),
         ("three.py", "plugin not found"),
+        ("notes", "expected a .py file or a folder"),
         ("some/where", "plugin not found"),
     ],
 )
@@ -159,5 +180,5 @@ def test_a_check_does_not_run_if_a_required_check_failed(monkeypatch, capsys):
     assert not outcome.ok
     assert str(outcome) == "finetune, first, qa: ZeroDivisionError: a mistake"
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].split()[:4] == ["finetune", "first", "qa", "failed"]
+    assert lines[4].split()[:4] == ["finetune", "first", "qa", "failed"]
     assert lines[-1] == "1 passed, 1 failed, 1 n/a"

@@ -20,7 +20,7 @@ from harness.api.batch import Batch, TaskKind
 from harness.api.errors import Problem
 from harness.api.lazy_torch import nn
 from harness.api.live import LiveModel, StepModels
-from harness.api.model_outputs import ModelOutputs, ModelShape
+from harness.api.model_outputs import ModelOutputs, ModelShape, name_fault
 from harness.api.names import NAME_RULE, is_name
 from harness.api.stage_settings import Schedule, StageData, StageStart
 
@@ -67,14 +67,30 @@ class Needs:
         student: names of the student's outputs.
         teachers: names of the outputs of each teacher, in the order of the method's teachers; empty: the stage runs no
             teacher.
+
+    Raises:
+        ValueError: a name is unknown or has no layer, or a string is given in place of a list of names.
     """
 
     student: frozenset[str] = frozenset()
     teachers: tuple[frozenset[str], ...] = ()
 
     def __init__(self, student: Iterable[str] = (), teachers: Iterable[Iterable[str]] = ()) -> None:
-        object.__setattr__(self, "student", frozenset(student))
-        object.__setattr__(self, "teachers", tuple(frozenset(names) for names in teachers))
+        object.__setattr__(self, "student", _names("Needs: student", student))
+        if isinstance(teachers, str):
+            raise ValueError(f"Needs: teachers is {teachers!r}; expected a list of names for each teacher")
+        of_each = tuple(_names(f"Needs: teachers[{i}]", names) for i, names in enumerate(teachers))
+        object.__setattr__(self, "teachers", of_each)
+        faults = {fault for name in self.student.union(*of_each) if (fault := name_fault(name))}
+        if faults:
+            raise ValueError(f"Needs: {'; '.join(sorted(faults))}")
+
+
+def _names(what: str, names: Iterable[str]) -> frozenset[str]:
+    """The set of names. A string would be the set of its letters."""
+    if isinstance(names, str):
+        raise ValueError(f"{what} is the string {names!r}; expected a list of names, such as [{names!r}]")
+    return frozenset(names)
 
 
 def layers(name: str, indices: Iterable[int]) -> list[str]:
@@ -115,8 +131,8 @@ class Stage:
         module_terms: names of terms that train the method's modules and not the student, such as the loss of a policy.
 
     Raises:
-        ValueError: the name is invalid, a number is out of range, `schedule`, `data` or `starts_from` is unknown, or
-            both `epochs` and `steps` are set.
+        ValueError: the name is invalid, `needs` are no `Needs`, a string is given in place of a list of names, a number
+            is out of range, `schedule`, `data` or `starts_from` is unknown, or both `epochs` and `steps` are set.
     """
 
     name: str
@@ -138,6 +154,12 @@ class Stage:
     def __post_init__(self) -> None:
         if not is_name(self.name):
             raise ValueError(f"invalid stage name {self.name!r}; allowed: {NAME_RULE}")
+        if not isinstance(self.needs, Needs):
+            raise ValueError(
+                f"stage {self.name!r}: needs is a {type(self.needs).__name__}; expected harness.Needs(...)"
+            )
+        for key in ("batch_dependent", "frozen", "module_terms"):
+            object.__setattr__(self, key, _names(f"stage {self.name!r}: {key}", getattr(self, key)))
         numbers = {"share": self.share, "epochs": self.epochs, "lr": self.lr}
         for key, value in numbers.items():
             if (value is not None or key == "share") and not _above_zero(value):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
+from harness.api.errors import nearest
 from harness.api.lazy_torch import torch
 
 if TYPE_CHECKING:
@@ -42,8 +45,23 @@ class ModelShape:
         return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"
 
 
+WHOLE = ("embeddings", "pooled", "logits")
+"""Outputs that a model has once."""
+
 LAYERED = ("hidden", "scores", "queries", "keys", "values", "context")
 """Outputs that exist for each layer."""
+
+
+@cache
+def name_fault(text: object) -> str | None:
+    """Return why `text` names no output of any model; None if it names one: ``logits``, ``hidden[2]``."""
+    found = re.fullmatch(r"([a-z]+)(?:\[([0-9]+)\])?", text) if isinstance(text, str) else None
+    bare = str(text).split("[")[0]
+    if bare in LAYERED and not (found and found[2]):
+        return f"{text!r} names no layer; expected {bare}[1], {bare}[2], ..., counted from 1"
+    if found is None or bare not in (*WHOLE, *LAYERED) or (found[2] and bare in WHOLE):
+        return f"unknown output {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}"
+    return None
 
 
 class Layered(dict[int, "Tensor"]):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.api.errors import Problem, nearest
-from harness.api.model_outputs import LAYERED
+from harness.api.errors import Problem
+from harness.api.model_outputs import LAYERED, WHOLE, name_fault
 
 if TYPE_CHECKING:
     from harness.api.batch import TaskKind
-
-WHOLE = ("embeddings", "pooled", "logits")
 
 _EMBEDDINGS, _ATTENTION, _OUTPUT, _HEAD, _LOGITS = range(5)
 _LAST = 1 << 30
@@ -39,13 +36,10 @@ class Need:
 
 def parse(text: str) -> Need | None:
     """The output that `text` names; None for an unknown name. The range of the layer is not checked."""
-    match = re.fullmatch(r"([a-z]+)(?:\[([0-9]+)\])?", text)
-    if match is None:
+    if name_fault(text):
         return None
-    name, layer = match.groups()
-    if name in LAYERED and layer is not None:
-        return Need(name, int(layer))
-    return Need(name) if name in WHOLE and layer is None else None
+    name, _, layer = text.removesuffix("]").partition("[")
+    return Need(name, int(layer) if layer else None)
 
 
 def check(
@@ -78,10 +72,7 @@ def _missing(needs: Collection[str], who: str, family: str, missing: Collection[
 def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None:
     need = parse(text)
     if need is None:
-        bare = text.split("[")[0]
-        if bare in LAYERED:
-            return Problem(f"{text!r} names no layer; allowed for {who}: {bare}[1] to {bare}[{layers}]")
-        return Problem(f"unknown output {text!r}; {nearest(bare, [*WHOLE, *LAYERED])}")
+        return Problem(str(name_fault(text)))
     if need.layer is not None and not 1 <= need.layer <= layers:
         return Problem(f"{need} is requested, but {who} has {layers} layers, counted from 1 to {layers}")
     purpose = {"qa": "answers questions", "text": "predicts tokens", "token_classification": "labels tokens"}.get(kind)

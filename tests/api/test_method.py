@@ -1,4 +1,4 @@
-"""Validation of `Stage`."""
+"""Validation of `Stage` and `Needs`."""
 
 import math
 
@@ -35,6 +35,48 @@ def test_an_invalid_stage_name_is_an_error(name):
     with pytest.raises(ValueError, match="invalid stage name") as caught:
         Stage(name, Needs())
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"student": "logits"}, "student is the string 'logits'; expected a list of names, such as ['logits']"),
+        ({"teachers": ["logits"]}, "teachers[0] is the string 'logits'; expected a list of names"),
+        ({"teachers": "logits"}, "teachers is 'logits'; expected a list of names for each teacher"),
+        ({"student": ["logit"]}, "unknown output 'logit'; did you mean 'logits'?"),
+        ({"teachers": [["logits"], ["hiden[1]"]]}, "unknown output 'hiden[1]'; did you mean 'hidden'?"),
+        ({"student": ["hidden"]}, "'hidden' names no layer; expected hidden[1], hidden[2]"),
+        ({"student": ["hidden[-1]"]}, "'hidden[-1]' names no layer; expected hidden[1]"),
+        ({"student": ["logits[1]"]}, "unknown output 'logits[1]'"),
+        ({"student": [3]}, "unknown output 3"),
+    ],
+)
+def test_needs_name_outputs_that_a_model_can_have(values, words):
+    with pytest.raises(ValueError, match="Needs: ") as caught:
+        Needs(**values)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"needs": ["logits"]}, "stage 'a': needs is a list; expected Needs(...)"),
+        *(
+            ({key: "task"}, f"stage 'a': {key} is the string 'task'; expected a list of names, such as ['task']")
+            for key in ("frozen", "batch_dependent", "module_terms")
+        ),
+    ],
+)
+def test_the_containers_of_a_stage_are_checked(values, words):
+    with pytest.raises(ValueError, match="stage 'a'") as caught:
+        Stage("a", **{"needs": Needs(), **values})
+    assert words in str(caught.value)
+
+
+def test_collections_of_names_become_sets():
+    stage = Stage("a", Needs(), frozen=["head"], batch_dependent={"kd"}, module_terms=("policy",))
+    assert (stage.frozen, stage.batch_dependent, stage.module_terms) == ({"head"}, {"kd"}, {"policy"})
+    assert hash(stage) == hash(Stage("a", Needs(), frozen={"head"}, batch_dependent=["kd"], module_terms={"policy"}))
 
 
 def test_valid_stages():

@@ -246,7 +246,7 @@ def test_inputs_that_a_model_does_not_take_are_dropped():
     ("needs", "kind", "words"),
     [
         (["hiden[1]"], "classification", ["hiden[1]", "did you mean 'hidden'?"]),
-        (["hidden"], "classification", ["names no layer", "hidden[1]", "hidden[3]"]),
+        (["hidden"], "classification", ["names no layer", "hidden[1]"]),
         (["scores[4]"], "classification", ["scores[4]", "3 layers"]),
         (["keys[0]"], "classification", ["keys[0]", "counted from 1 to 3"]),
         (["pooled"], "qa", ["pooled", "questions"]),

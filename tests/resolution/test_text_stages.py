@@ -14,7 +14,7 @@ class Texty(Method):
     def general(self):
         if MODE == "raise":
             raise RuntimeError("words ran out")
-        student = ["pooled"] if MODE == "pooled" else layers("hidden", [1])
+        student = ["pooled"] if MODE == "pooled" else layers("hiden" if MODE == "typo" else "hidden", [1])
         teacher = layers("hidden", [{"deep": 5, "between": 4}.get(MODE, 1)])
         stage = Stage("a" if MODE == "twin" else "text", Needs(student, [teacher] * (2 if MODE == "two" else 1)))
         return General(stage, assistant={"layers": 3} if MODE == "between" else None)
@@ -61,6 +61,7 @@ def problems(write, suite_problems):
         ("pooled", ["pooled is requested, but small predicts tokens", "set `general: false`"]),
         ("two", ["stage 'text' needs outputs of 2 teachers", "there are 1", "set `general: false`"]),
         ("between", ["hidden[4] is requested, but assistant of small has 3 layers"]),
+        ("typo", ["method 'texty' failed for small", "unknown output 'hiden[1]'; did you mean 'hidden'?"]),
         ("twin", ["duplicate stage names", "a, a"]),
     ],
 )

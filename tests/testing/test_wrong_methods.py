@@ -241,6 +241,10 @@ class NotesATensor(Right):
         return {"map": torch.ones(2)}
 
 
+class MisspellsAnOutput(Right):
+    extra = ("hiden[1]",)
+
+
 class ReturnsOneModule(Right):
     def modules(self, student, teachers):
         return projection(student.hidden, teachers[0].hidden)
@@ -252,6 +256,7 @@ MISTAKES = [
         "training",
         r"before step 1 \(only\): TypeError: notes\(\)\['map'\] is of type Tensor; expected plain",
     ),
+    (MisspellsAnOutput, "stages", r"ValueError: Needs: unknown output 'hiden\[1\]'; did you mean 'hidden'"),
     (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),

@@ -155,9 +155,7 @@ class Stage:
         if not is_name(self.name):
             raise ValueError(f"invalid stage name {self.name!r}; allowed: {NAME_RULE}")
         if not isinstance(self.needs, Needs):
-            raise ValueError(
-                f"stage {self.name!r}: needs is a {type(self.needs).__name__}; expected harness.Needs(...)"
-            )
+            raise ValueError(f"stage {self.name!r}: needs is a {type(self.needs).__name__}; expected Needs(...)")
         for key in ("batch_dependent", "frozen", "module_terms"):
             object.__setattr__(self, key, _names(f"stage {self.name!r}: {key}", getattr(self, key)))
         numbers = {"share": self.share, "epochs": self.epochs, "lr": self.lr}

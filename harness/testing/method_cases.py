@@ -29,6 +29,7 @@ from harness.testing.term_evaluation import (
     teacher_outputs,
 )
 from harness.testing.tiny_models import tiny_batch, tiny_model
+from harness.training.method_results import stages_of
 
 CLASSES = 3
 SHARPNESS = 14
@@ -269,7 +270,7 @@ class Subject:
 
     def stages(self, method: Method) -> Sequence[Stage]:
         """The stages for this kind of task."""
-        return [self.general(method).stage] if self.kind == "text" else list(method.stages())
+        return [self.general(method).stage] if self.kind == "text" else stages_of(method)
 
     def general(self, method: Method) -> General:
         """The text stage. Raises `CheckNotApplicable` if the method has none."""

@@ -166,7 +166,7 @@ def evaluate_terms(
         InvalidTerms: the method returns no terms, a term that is not a scalar tensor, or a reserved or duplicate name.
     """
     from harness.training import term_names
-    from harness.training.loss_passes import weighted_sum
+    from harness.training.loss_passes import snapshot, terms_of, weighted_sum
     from harness.training.step_models import WeightAverage, step_models
     from harness.training.step_needs import needs_at
 
@@ -180,7 +180,7 @@ def evaluate_terms(
         progress.epochs,
         modules,
         generator,
-        log=logged.__setitem__,
+        log=lambda name, value: logged.__setitem__(name, snapshot(name, value)),
         models=step_models(
             batch,
             stage=stage,
@@ -196,7 +196,7 @@ def evaluate_terms(
         hook(f"teacher {i}", teacher_forward(teacher, batch, names))
         for i, (teacher, names) in enumerate(zip(teachers, needs.teachers, strict=bool(needs.teachers)), start=1)
     ]
-    terms = method.losses(step, batch, hook("student", step.student.run(needs.student)), outputs)
+    terms = terms_of(method, step, batch, hook("student", step.student.run(needs.student)), outputs)
     weights = method.weights(step)
     with _value_errors_as_invalid_terms(where):
         total = weighted_sum(terms, weights)
@@ -220,9 +220,11 @@ def _frozen_copy(teacher: Capture) -> Capture:
 
 def find_stage(method: Method, kind: TaskKind, name: str | None) -> Stage:
     """The stage of this name; None: the first, or for unlabelled text the text stage. Raises `UserError`."""
+    from harness.training.method_results import stages_of
+
     general = method.general()
     text_stages = [general.stage] if general else []
-    stages = {stage.name: stage for stage in (*method.stages(), *text_stages)}
+    stages = {stage.name: stage for stage in (*stages_of(method), *text_stages)}
     if name is None:
         return text_stages[0] if text_stages and kind == "text" else next(iter(stages.values()))
     if name not in stages:

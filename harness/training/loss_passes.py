@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -92,9 +93,9 @@ class LossPasses:
         the run's random state.
         """
         logged: list[LoggedValue] = []
-        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), part.share)))
+        step = replace(step, log=lambda name, value: logged.append((name, snapshot(name, value), part.share)))
         with precision.autocast(self.training, self.device):
-            terms = self.method.losses(step, part.batch, student(), part.teachers)
+            terms = terms_of(self.method, step, part.batch, student(), part.teachers)
         weights = self.method.weights(step)
         total = weighted_sum(terms, weights)
         term_names.check(terms, {name for name, *_ in logged})
@@ -103,9 +104,35 @@ class LossPasses:
         return logged + [(name, term.detach(), part.share) for name, term in {term_names.TOTAL: total, **terms}.items()]
 
 
-def snapshot(value: float | Tensor) -> float | Tensor:
-    """A copy of the value without its graph: the method may log a buffer that it changes later."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def terms_of(
+    method: Method, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]
+) -> LossTerms:
+    """What `Method.losses` returns.
+
+    A stage whose `Needs` name no teacher gets no outputs of teachers; the error of a method that reads them says so.
+    """
+    try:
+        return method.losses(step, batch, student, teachers)
+    except (IndexError, ValueError) as error:
+        reads_teachers = type(error) is IndexError or "values to unpack" in str(error)
+        if teachers or not method.teachers or not reads_teachers:
+            raise
+        message = f"{error}; stage {step.stage.name!r} declares no outputs of a teacher, so losses() gets none: name"
+        raise type(error)(f"{message} them in its Needs, such as teachers=[['logits']]") from error
+
+
+def snapshot(name: str, value: object) -> float | Tensor:
+    """A copy of a logged value without its graph: the method may log a buffer that it changes later.
+
+    Raises:
+        ValueError: it is no number and no tensor of one element.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.detach().clone()
+    if isinstance(value, Real):
+        return float(value)
+    found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise ValueError(f"log() got {found} for {name!r}; expected a number or a scalar tensor")
 
 
 def weighted_sum(terms: LossTerms, weights: Mapping[str, float]) -> Tensor:

@@ -1,14 +1,27 @@
-"""What a method returns once per run, checked before the first step: its modules and its notes."""
+"""What a method returns before the first step, checked: its stages, modules and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
 from torch import nn
 
-from harness.api.method import Method
+from harness.api.method import Method, Stage
+
+
+def stages_of(method: Method) -> Sequence[Stage]:
+    """The stages of a bound method. Raises `TypeError` if they are no list of at least one `Stage`."""
+    found: object = method.stages()
+    if not isinstance(found, Iterable):
+        raise TypeError(f"stages() returned a {type(found).__name__}; expected a list of Stage")
+    stages = list(found)
+    if not stages:
+        raise TypeError("stages() returned no stages; a method has at least one")
+    if others := [type(stage).__name__ for stage in stages if not isinstance(stage, Stage)]:
+        raise TypeError(f"stages() returned a {others[0]} among its stages; expected a list of Stage")
+    return stages
 
 
 def modules_of(method: Method) -> nn.ModuleDict:

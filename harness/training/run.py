@@ -23,7 +23,7 @@ from harness.training import micro_batching, term_names
 from harness.training.best_epoch import BestEpoch
 from harness.training.loss_curve import LossCurve
 from harness.training.loss_passes import LoggedValue, LossPasses, snapshot
-from harness.training.method_results import modules_of, notes_of
+from harness.training.method_results import modules_of, notes_of, stages_of
 from harness.training.optimizer import parameters_to_freeze
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
@@ -85,7 +85,7 @@ class Run:
         self.observe = observe
         self.error: str | None = None
         self.random = RandomState(run_id.seed, device)
-        self.progress = StageProgress(method.stages(), training, overrides, batches_per_epoch)
+        self.progress = StageProgress(stages_of(method), training, overrides, batches_per_epoch)
         self.student = student.to(device)
         self.capture = Capture(student)
         self.modules, self.notes = self._modules_and_notes()
@@ -253,7 +253,7 @@ class Run:
     def _after_step(self, step: Step, names: Collection[str]) -> list[LoggedValue]:
         """Let the method update its state; returns the values to log. `names` are those of the step so far."""
         logged: list[LoggedValue] = []
-        step = replace(step, log=lambda name, value: logged.append((name, snapshot(value), 1.0)))
+        step = replace(step, log=lambda name, value: logged.append((name, snapshot(name, value), 1.0)))
         with self.random.active(), torch.no_grad():
             self.method.after_step(step)
         term_names.check(names, {name for name, *_ in logged})

@@ -36,6 +36,8 @@ def check_form(terms: object, weights: object) -> None:
     if not terms:
         raise ValueError("the method's losses() returned no terms")
     for name, term in terms.items():
+        if not isinstance(name, str):
+            raise ValueError(f"losses() names a term {name!r}; expected a string")
         if not isinstance(term, Tensor):
             raise ValueError(f"loss term {name!r} is a {type(term).__name__}; expected a scalar tensor")
         if term.numel() != 1:

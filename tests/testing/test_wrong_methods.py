@@ -245,6 +245,50 @@ class MisspellsAnOutput(Right):
     extra = ("hiden[1]",)
 
 
+class HasNoStages(Right):
+    def stages(self):
+        return []
+
+
+class ReturnsOneStage(Right):
+    def stages(self):
+        return super().stages()[0]
+
+
+class ReturnsNames(Right):
+    def stages(self):
+        return ["only"]
+
+
+class ForgetsTheTeacher(Right):
+    def stages(self):
+        (stage,) = super().stages()
+        return [replace(stage, needs=Needs(stage.needs.student))]
+
+
+class UnpacksTheForgottenTeacher(ForgetsTheTeacher):
+    def losses(self, step, batch, student, teachers):
+        (teacher,) = teachers
+        return super().losses(step, batch, student, [teacher])
+
+
+class NumbersATerm(Right):
+    def losses(self, step, batch, student, teachers):
+        return {**super().losses(step, batch, student, teachers), 1: task_loss(student.logits, batch)}
+
+
+class LogsAVector(Right):
+    def losses(self, step, batch, student, teachers):
+        step.log("widths", student.logits.mean(0))
+        return super().losses(step, batch, student, teachers)
+
+
+class LogsText(Right):
+    def losses(self, step, batch, student, teachers):
+        step.log("widths", "abc")
+        return super().losses(step, batch, student, teachers)
+
+
 class ReturnsOneModule(Right):
     def modules(self, student, teachers):
         return projection(student.hidden, teachers[0].hidden)
@@ -257,6 +301,14 @@ MISTAKES = [
         r"before step 1 \(only\): TypeError: notes\(\)\['map'\] is of type Tensor; expected plain",
     ),
     (MisspellsAnOutput, "stages", r"ValueError: Needs: unknown output 'hiden\[1\]'; did you mean 'hidden'"),
+    (HasNoStages, "stages", r"stages\(\) returned no stages"),
+    (ReturnsOneStage, "stages", r"stages\(\) returned a Stage; expected a list of Stage"),
+    (ReturnsNames, "stages", r"stages\(\) returned a str among its stages; expected a list of Stage"),
+    (ForgetsTheTeacher, "terms", r"IndexError: .*; stage 'only' declares no outputs of a teacher, .* teachers=\[\["),
+    (UnpacksTheForgottenTeacher, "terms", r"ValueError: .*; stage 'only' declares no outputs of a teacher"),
+    (NumbersATerm, "terms", r"losses\(\) names a term 1; expected a string"),
+    (LogsAVector, "terms", r"log\(\) got a tensor of shape \(3,\) for 'widths'; expected a number or a scalar tensor"),
+    (LogsText, "terms", r"log\(\) got a str for 'widths'; expected a number or a scalar tensor"),
     (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),

@@ -73,7 +73,7 @@ def _check_request(method: Method, request: Augmentation) -> None:
 
 def _plain(method: Method) -> tuple[Any, ...] | None:
     request = method.augmentation()
-    return request and (options_of(request, method.config), request.model, tuple(request.files))
+    return None if request is None else (options_of(request, method.config), request.model, tuple(request.files))
 
 
 def _made(kind: TaskKind, request: Augmentation, seed: int) -> list[Row]:

@@ -63,12 +63,23 @@ def _read(case: Case, draw: int) -> set[str]:
     """The outputs that are read; `draw` seeds all random numbers."""
     read: set[str] = set()
     try:
-        case.evaluate(draws=draw, hook=lambda model, outputs: RecordingOutputs(outputs, model, read))
+        case.evaluate(draws=draw, hook=lambda model, outputs: RecordingOutputs.of(outputs, model, read))
     except Undeclared as error:
         raise CheckFailed(f"{case}: {error.args[0]} is read but not declared") from error
-    except Exception as error:  # the check `terms` reports it
-        raise CheckNotApplicable(f"{case}: no terms") from error
+    except Exception as error:
+        if _has_terms(case, draw):
+            message = f"{case}: {describe(error)}, only while it is recorded which outputs are read"
+            raise CheckFailed(f"{message}; read them by attribute and layer, such as student.hidden[1]") from error
+        raise CheckNotApplicable(f"{case}: no terms") from error  # the check `terms` reports it
     return read
+
+
+def _has_terms(case: Case, draw: int) -> bool:
+    try:
+        case.evaluate(draws=draw)
+    except Exception:
+        return False
+    return True
 
 
 def terms(subject: Subject) -> None:

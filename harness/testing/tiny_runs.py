@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -280,8 +279,8 @@ def observed(subject: Subject) -> Observed:
 
         def losses(step: Step, batch: Batch, own: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
             reads = seen.reads[step.stage.name]
-            recorded = [RecordingOutputs(outputs, f"teacher {i}", reads) for i, outputs in enumerate(teachers, start=1)]
-            terms = original(step, batch, cast(Any, RecordingOutputs(own, "student", reads)), cast(Any, recorded))
+            recorded = [RecordingOutputs.of(outputs, f"teacher {i}", reads) for i, outputs in enumerate(teachers, 1)]
+            terms = original(step, batch, RecordingOutputs.of(own, "student", reads), recorded)
             reached = {name for name, term in terms.items() if _reaches(term, student)}
             seen.with_gradient[step.stage.name] |= reached
             return terms

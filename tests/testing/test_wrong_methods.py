@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness import Method, Needs, Problem, Stage
+from harness import Method, ModelOutputs, Needs, Problem, Stage, layers
 from harness.api.losses import projection, task_loss, token_mse, unit_vectors
-from harness.testing import check_method
+from harness.testing import check_method, declaration_checks
+from harness.testing.method_cases import Subject
 from harness.testing.tiny_runs import STEPS
 
 
@@ -289,6 +290,46 @@ class LogsText(Right):
         return super().losses(step, batch, student, teachers)
 
 
+class TakesNoSubclass(Right):
+    """It reads outputs in a way that cannot be recorded."""
+
+    def losses(self, step, batch, student, teachers):
+        if type(student) is not ModelOutputs:
+            raise TypeError("unknown outputs")
+        return super().losses(step, batch, student, teachers)
+
+
+def reads_as(name, states):
+    def losses(self, step, batch, student, teachers):
+        sizes = [token_mse(state, torch.zeros_like(state), batch.mask) for state in states(student)]
+        return {**Right.losses(self, step, batch, student, teachers), "size": sum(sizes)}
+
+    return type(name, (Right,), {"extra": tuple(layers("hidden", [1, 2])), "losses": losses})
+
+
+def each(states):
+    return [states[layer] for layer in states]
+
+
+READERS = [
+    reads_as("ByCopy", lambda student: each(student.hidden.copy())),
+    reads_as("ByUnion", lambda student: each(student.hidden | {})),
+    reads_as("ByValues", lambda student: list(student.hidden.values())),
+    reads_as("ByItems", lambda student: [state for _, state in student.hidden.items()]),
+    reads_as("ByGet", lambda student: [student.hidden.get(layer) for layer in student.hidden]),
+    reads_as("AsDict", lambda student: dict(student.hidden).values()),
+    reads_as("Mapped", lambda student: student.mapped(lambda tensor: tensor.float()).hidden.values()),
+    reads_as("Replaced", lambda student: replace(student).hidden.values()),
+]
+
+
+class ReadsPartOfACopy(Right):
+    extra = ("embeddings",)
+
+    def losses(self, step, batch, student, teachers):
+        return super().losses(step, batch, student.mapped(torch.clone), teachers)
+
+
 class ReturnsOneModule(Right):
     def modules(self, student, teachers):
         return projection(student.hidden, teachers[0].hidden)
@@ -309,6 +350,8 @@ MISTAKES = [
     (NumbersATerm, "terms", r"losses\(\) names a term 1; expected a string"),
     (LogsAVector, "terms", r"log\(\) got a tensor of shape \(3,\) for 'widths'; expected a number or a scalar tensor"),
     (LogsText, "terms", r"log\(\) got a str for 'widths'; expected a number or a scalar tensor"),
+    (TakesNoSubclass, "needs", "TypeError: unknown outputs, only while it is recorded which outputs are read"),
+    (ReadsPartOfACopy, "needs", "embeddings of student: declared and never read"),
     (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
@@ -349,6 +392,11 @@ def test_a_mistake_fails_its_check_and_no_other(method, check, words):
     (failed,) = check_method(method, kinds=["classification"]).failed
     assert failed.check == check
     assert re.search(words, failed.detail), failed.detail
+
+
+@pytest.mark.parametrize("method", READERS, ids=lambda method: method.__name__)
+def test_outputs_may_be_read_in_every_way(method):
+    declaration_checks.needs(Subject(method, method.Config(), "classification"))
 
 
 def test_random_numbers_of_python_fail_resume_and_cohort():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -130,11 +130,7 @@ def identity(subject: Subject) -> str:
     exempt: dict[str, str] = {}
     cases = _identical_cases(subject)
     for case in cases:
-        by_step = [_nonzero(case)]
-        if any(by_step[0].values()) or any(later.drawn.keys() != case.drawn.keys() for later in _later(case)):
-            by_step += [_nonzero(later) for later in _later(case)]
-        for name in dict.fromkeys(name for terms in by_step for name in terms):
-            messages = [terms[name] for terms in by_step if name in terms]
+        for name, messages in _by_term(case).items():
             if None in messages:
                 zero_terms.add(name)
             elif reason := _exemption(case, name):
@@ -146,7 +142,35 @@ def identity(subject: Subject) -> str:
     exemptions = [f"{name} {reason}" for name, reason in exempt.items()]
     if not zero_terms:
         raise CheckNotApplicable("; ".join(exemptions) or "no term compares with a teacher")
-    return "; ".join([f"zero: {', '.join(sorted(zero_terms))}", *exemptions])
+    return "; ".join([f"zero: {', '.join(sorted(zero_terms))}", *exemptions, *_mapping_remarks(subject, zero_terms)])
+
+
+def _by_term(case: Case) -> dict[str, list[str | None]]:
+    """For each term that depends on the teacher: what `_nonzero` says of it at each step at which it is a term."""
+    by_step = [_nonzero(case)]
+    if any(by_step[0].values()) or any(later.drawn.keys() != case.drawn.keys() for later in _later(case)):
+        by_step += [_nonzero(later) for later in _later(case)]
+    names = dict.fromkeys(name for terms in by_step for name in terms)
+    return {name: [terms[name] for terms in by_step if name in terms] for name in names}
+
+
+def _mapping_remarks(subject: Subject, zero_terms: Collection[str]) -> list[str]:
+    """Remarks on terms that are zero for models of one layer, and not for equal models of two.
+
+    With one layer every mapping is the identity. A mapping of two layers to others may be meant, so this is no failure.
+    """
+    sizes = Sizes(2)
+    try:
+        cases = [case for case in subject.cases_for(sizes, sizes, same_model=True) if case.teachers]
+    except UserError:
+        return []
+    found = {
+        name: None
+        for case in cases
+        for name, messages in _by_term(case).items()
+        if name in zero_terms and None not in messages and not _exemption(case, name)
+    }
+    return [f"{name} is not zero with two layers: is its layer mapping meant?" for name in found]
 
 
 def _later(case: Case) -> list[Case]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from harness import Method, ModelOutputs, Needs, Problem, Stage, layers
 from harness.api.losses import projection, task_loss, token_mse, unit_vectors
-from harness.testing import check_method, declaration_checks
+from harness.testing import check_method, declaration_checks, gradient_checks
 from harness.testing.method_cases import Subject
 from harness.testing.tiny_runs import STEPS
 
@@ -397,6 +397,39 @@ def test_a_mistake_fails_its_check_and_no_other(method, check, words):
 @pytest.mark.parametrize("method", READERS, ids=lambda method: method.__name__)
 def test_outputs_may_be_read_in_every_way(method):
     declaration_checks.needs(Subject(method, method.Config(), "classification"))
+
+
+class MapsLayers(Right):
+    """Every student layer learns from the teacher layer `source`."""
+
+    def stages(self):
+        own, theirs = (layers("hidden", range(1, model.layers + 1)) for model in (self.student, self.teachers[0]))
+        return [Stage("only", Needs(student=own, teachers=[theirs]))]
+
+    def check(self, task, student, teachers):
+        return [Problem("unequal layers 1 and 2")] if student.layers != teachers[0].layers else []
+
+    def modules(self, student, teachers):
+        return torch.nn.ModuleDict()
+
+    def losses(self, step, batch, student, teachers):
+        pairs = [(student.hidden[m], teachers[0].hidden[self.source(m)]) for m in student.hidden]
+        return {"hidden": sum(token_mse(own, theirs, batch.mask) for own, theirs in pairs)}
+
+
+@pytest.mark.parametrize(
+    ("source", "remark"),
+    [
+        (lambda self, layer: layer, "zero: hidden"),
+        (
+            lambda self, layer: self.teachers[0].layers + 1 - layer,
+            "zero: hidden; hidden is not zero with two layers: is its layer mapping meant?",
+        ),
+    ],
+)
+def test_a_mapping_that_is_no_identity_for_equal_layers_is_remarked(source, remark):
+    method = type("Maps", (MapsLayers,), {"source": source})
+    assert gradient_checks.identity(Subject(method, method.Config(), "classification")) == remark
 
 
 def test_random_numbers_of_python_fail_resume_and_cohort():

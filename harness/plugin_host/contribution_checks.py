@@ -161,6 +161,8 @@ def engine_faults(name: Any, engine: Any) -> Iterator[str]:
     yield from _name_faults("an engine", name)
     if inspect.isclass(engine) or not callable(engine):
         yield f"engine {name!r}: found {_format(engine)}; register a function like harness.execution.engine.Engine"
+    elif not _takes(engine, 4):
+        yield f"engine {name!r} must take four arguments: plan, store, host, options (harness.execution.engine)"
 
 
 def tracker_faults(name: Any, factory: Any) -> Iterator[str]:
@@ -168,6 +170,21 @@ def tracker_faults(name: Any, factory: Any) -> Iterator[str]:
     yield from _name_faults("a tracker", name)
     if not callable(factory):
         yield f"tracker {name!r}: {_format(factory)} is not callable; register a function of a folder"
+    elif not _takes(factory, 1):
+        yield f"tracker {name!r} must take one argument, the folder to write to; see harness.api.tracker"
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether a call with so many positional arguments is possible; True if that is unknown."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _name_faults(title: str, name: Any) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.errors import Problem, UserError, nearest
+from harness.api.errors import Problem, UserError, describe, nearest
 from harness.api.events import SuiteEnded, SuiteStarted
 from harness.config.yaml_tree import display_path
 from harness.execution.active_processes import announced, board, held_board
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SUCCESS, RUN_FAILED, DISK_ERROR, INTERRUPTED = 0, 1, 2, 130
 """Exit codes of `harness run`. 2 is also that of invalid input."""
+
+log = logging.getLogger("harness")
 
 Say = Callable[[str], None]
 """Receives a line about the progress, for people to read."""
@@ -165,6 +168,7 @@ class SuiteExecution:
 
         self.plan, self.store, self.host = plan, store, host
         self.engine = engine_of(options, host)
+        self.engine_name = options.engine
         self.file = plan.file(command)
         only = run_selection.parse(options.only, plan.runs)
         self._trackers = suite_trackers.create([*plan.spec.tracking, *options.track], host, store.folder / "tracking")
@@ -220,7 +224,27 @@ class SuiteExecution:
             with held_board(claims, self.store.folder, self._definition, say):
                 self._save_plan()
                 until_trained.enter_context(announced(claims, self.store.folder))
-            return self.engine(self.plan, self.store, self.host, self.options)
+            return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        """Run the engine. Raises `UserError` if one of a plugin fails or returns something else."""
+        name, host = self.engine_name, self.host
+        try:
+            outcome: object = self.engine(self.plan, self.store, host, self.options)
+        except Exception as error:
+            if isinstance(error, UserError) or host.is_shipped("engine", name):
+                raise
+            log.debug("the engine's traceback", exc_info=True)
+            raise UserError(Problem(f"engine {name!r} failed: {describe(error)}", self._engine_origin)) from error
+        if not isinstance(outcome, Outcome):
+            found = type(outcome).__name__
+            message = f"engine {name!r} returned a {found}; expected a harness.execution.engine.Outcome"
+            raise UserError(Problem(message, self._engine_origin))
+        return outcome
+
+    @property
+    def _engine_origin(self) -> str:
+        return self.host.origin_of("engine", self.engine_name)
 
     def _save_plan(self) -> None:
         """Store the plan. If the suite has no latency section, the stored settings stay: `harness latency` wrote them.

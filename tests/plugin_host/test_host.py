@@ -161,6 +161,22 @@ def test_changed_files_are_reloaded(write):
     assert "renamed" in Host.create([path]).methods
 
 
+@pytest.mark.parametrize(
+    ("hook", "value", "words"),
+    [
+        ("engines", "lambda plan, store: None", "engine 'mine' must take four arguments: plan, store, host, options"),
+        ("trackers", "lambda: None", "tracker 'mine' must take one argument, the folder to write to"),
+    ],
+)
+def test_functions_with_other_arguments_are_an_error(write, hook, value, words):
+    source = f"""
+    from harness import hookimpl
+    @hookimpl
+    def harness_register_{hook}(register): register("mine", {value})
+    """
+    assert words in problem(write(source))
+
+
 @pytest.mark.parametrize("name", ["mine.py", "pack/inner.py", "pack/deeper/inner.py"])
 def test_edits_that_keep_time_and_size_are_reloaded(write, tmp_path, name):
     inner = plugin = write((METHOD + REGISTER).replace('"mine"', '"one"'), name)

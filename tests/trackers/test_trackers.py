@@ -253,6 +253,52 @@ def test_an_exception_of_a_tracker_harms_no_run(host, tmp_path, caplog):
     assert "run_finished" in (tmp_path / "tracking/json/events.jsonl").read_text()
 
 
+def refuse(folder):
+    raise ConnectionError("no server at localhost:1")
+
+
+class Bare:
+    """A `Tracker` that is no observer."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def start_suite(self, suite):
+        raise AssertionError("never called")
+
+
+class Misspelled:
+    def __init__(self, folder):
+        self.folder = folder
+
+    @hookimpl
+    def harness_stop(self, event):
+        raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (refuse, "tracker 'mine' cannot be created: ConnectionError: no server at localhost:1"),
+        (Bare, "'mine' returned a Bare, which observes nothing; return an observer: .*RunObserver of a"),
+        (lambda folder: None, "'mine' returned a NoneType, which observes nothing"),
+        (Misspelled, "unknown hook 'harness_stop'; did you mean 'harness_step'"),
+    ],
+)
+def test_a_fault_of_a_factory_is_an_error_with_the_trackers_name(host, tmp_path, factory, words):
+    host.trackers["mine"], host._origins["tracker", "mine"] = factory, "mine.py"
+    with pytest.raises(UserError, match=words) as caught:
+        suite_trackers.create(["mine", "json"], host, tmp_path)
+    assert "tracking: mine of mine.py" in str(caught.value)
+
+
+def test_an_invalid_address_of_mlflow_is_an_error(host, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
+    with pytest.raises(UserError, match=r"tracker 'mlflow' cannot be created: .*localhost:5000"):
+        suite_trackers.create(["mlflow"], host, tmp_path)
+
+
 def test_errors_name_the_remedy(host, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
         suite_trackers.create(["tensorbord"], host, tmp_path)

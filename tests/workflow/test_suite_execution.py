@@ -147,6 +147,35 @@ def test_options_are_checked_before_anything_is_trained(small):
     assert not (small.folder / "results").exists()
 
 
+ENGINES = """
+from harness import hookimpl
+
+def broken(plan, store, host, options):
+    raise RuntimeError("no cluster")
+
+@hookimpl
+def harness_register_engines(register):
+    register("broken", broken)
+    register("silent", lambda plan, store, host, options: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("broken", "engine 'broken' failed: RuntimeError: no cluster"),
+        ("silent", r"engine 'silent' returned a NoneType; expected a harness\.execution\.engine\.Outcome"),
+    ],
+)
+def test_a_fault_of_an_engine_is_an_error_with_its_name(small, engine, words):
+    plugin = small.folder / "engines.py"
+    plugin.write_text(ENGINES, encoding="utf-8")
+    options = harness.RunOptions(engine=engine)
+    with pytest.raises(harness.UserError, match=words) as caught:
+        harness.run(small.path, plugins=[plugin], results=small.folder / "results", options=options)
+    assert str(plugin) in str(caught.value)
+
+
 def test_latency_of_checkpoints_is_a_data_frame(small, tmp_path):
     from transformers import BertConfig, BertForSequenceClassification
 

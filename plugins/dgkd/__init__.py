@@ -40,7 +40,9 @@ class DGKDConfig(MethodConfig):
         1, ge=0, description="number of teachers that are dropped at random in each step; a single one is never dropped"
     )
     keep: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="probability with which each teacher is kept in a step, in place of drop_num"
+        None,
+        description="probability with which each teacher is kept in a step, in place of drop_num; a single one is"
+        " always kept",
     )
     label_scale: Literal["once", "teachers"] = Field(
         "once",
@@ -60,7 +62,7 @@ class DGKD(Method):
     """
 
     name = "dgkd"
-    version = 2
+    version = 3
     summary = "soft targets from the teacher and all assistants, some dropped in each step (Son et al. 2021)"
     group = "multi-teacher"
     citation = """@inproceedings{son2021densely,
@@ -109,9 +111,11 @@ class DGKD(Method):
         """
         count = len(self.teachers)
         choice = SeededChoice(derive(self.seed, "dropped teachers", str(step.index)))
+        if count == 1:
+            return frozenset({0})
         if self.config.keep is not None:
             return frozenset(i for i in range(count) if choice.chance(self.config.keep))
-        return frozenset(choice.some(range(count), max(1, count - self.config.drop_num)))
+        return frozenset(choice.some(range(count), count - self.config.drop_num))
 
 
 @hookimpl

@@ -89,12 +89,19 @@ def test_the_draw_is_equal_in_all_python_versions():
     assert [sorted(method.kept(step_of(method, index))) for index in (0, 1, 4)] == [[0, 1, 2], [], [0, 2]]
 
 
-def test_a_single_teacher_is_not_dropped():
-    method = bound_method(teachers=1)
+@pytest.mark.parametrize("config", [{}, {"keep": 0.1}])
+def test_a_single_teacher_is_not_dropped(config):
+    method = bound_method(teachers=1, **config)
     assert {tuple(method.weights(step_of(method, index)).items()) for index in range(20)} == {
         (("task", 0.0), ("kd_T", 1.0))
     }
     assert not method.check(method.task, STUDENT, method.teachers)
+
+
+def test_a_step_that_keeps_no_teacher_learns_from_the_labels():
+    method = bound_method(keep=0.5, kd_weight=0.75)
+    weights = method.weights(step_of(method, 1))
+    assert weights == {"task": 0.25, "kd_T": 0.0, "kd_1": 0.0, "kd_2": 0.0}
 
 
 def test_dropping_all_teachers_is_an_error():

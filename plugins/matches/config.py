@@ -73,8 +73,8 @@ OutputName = Annotated[str, AfterValidator(_checked)]
 class Linear(MethodConfig):
     """A value that changes linearly over the steps of the stage."""
 
-    start: float = Field(0.0, ge=0, description="at the first step")
-    end: float = Field(1.0, ge=0, description="after the last step")
+    start: float = Field(ge=0, description="at the first step")
+    end: float = Field(ge=0, description="after the last step")
 
     def at(self, progress: float) -> float:
         """The value when `progress` of the stage's steps, from 0 to 1, are done."""
@@ -95,10 +95,8 @@ class Match(MethodConfig):
     """One comparison of outputs of the student with outputs of the teacher: a loss term."""
 
     name: str | None = Field(None, description="name of the term; default: match_1, match_2, ...")
-    student: OutputName | list[OutputName] = Field(
-        "hidden[1]", description="output of the student; a list of two: a pair"
-    )
-    teacher: OutputName | list[OutputName] = Field("hidden[1]", description="output of the teacher, or a pair")
+    student: OutputName | list[OutputName] = Field(description="output of the student; a list of two: a pair")
+    teacher: OutputName | list[OutputName] = Field(description="output of the teacher, or a pair")
     loss: Literal[
         "mse",
         "l2",

@@ -483,8 +483,10 @@ def test_positions_without_a_teacher_token_are_not_compared():
 SHAPES = ModelShape("small", 2, 16, 4, 64), ModelShape("base", 4, 24, 2, 96)
 
 
-def bound(task="classification", shapes=SHAPES, **config):
+def bound(task="classification", shapes=SHAPES, *, matches=(), **config):
+    """The method with these options; a match without an output compares the first layers."""
     student, teacher = shapes
+    config["matches"] = [{"student": "hidden[1]", "teacher": "hidden[1]", **match} for match in matches]
     info = TaskInfo("tiny", task, 3)
     return METHOD(METHOD.Config(**config), task=info, student=student, teachers=[teacher], seed=1)
 
@@ -574,14 +576,18 @@ def test_attention_is_read_as_queries_and_keys_and_no_teacher_is_run_without_a_u
 )
 def test_invalid_matches_are_refused_with_a_reason(match, words):
     with pytest.raises(ValidationError) as raised:
-        METHOD.Config(matches=[match])
+        METHOD.Config(matches=[{"student": "hidden[1]", "teacher": "hidden[1]", **match}])
     assert [word for word in words if word not in str(raised.value)] == [], raised.value
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"matches": [{"name": "a"}, {"name": "a"}]}, "duplicate name 'a'"),
+        ({"matches": [{"name": "a", "student": "hidden.1", "teacher": "hidden.2"}] * 2}, "duplicate name 'a'"),
+        ({"matches": [{"student": "hidden.2"}]}, r"matches\.0\.teacher\n  Field required"),
+        ({"matches": [{"teacher": "hidden.2"}]}, r"matches\.0\.student\n  Field required"),
+        ({"kd_weight": {"end": 0}}, r"start\n  Field required"),
+        ({"temperature": {"start": 4}}, r"end\n  Field required"),
         ({"separate": True}, "no first stage"),
         ({"kd": "none", "temperature": 2.0}, "`temperature` has no effect without kd"),
         ({"temperature": {"start": 0, "end": 4}}, "above 0"),

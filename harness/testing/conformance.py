@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
@@ -14,12 +14,10 @@ from harness.api.batch import TaskKind
 from harness.api.errors import UserError, describe, nearest
 from harness.api.method import Method
 from harness.config.yaml_tree import display_path
+from harness.testing.task_kinds import KINDS, require_kinds
 
 if TYPE_CHECKING:  # transformers
     from harness.testing.method_cases import Subject
-
-KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
-"""Kinds of task that a method is checked on; ``text`` is unlabelled text, for methods with a text stage."""
 
 ALL_CHECKS = "every check"
 """`Result.check` where a method is not checked on a kind of task at all."""
@@ -86,8 +84,9 @@ def check_method(
         kinds: the kinds of task to check on; ``text`` checks the method's stage on unlabelled text, if it has one.
 
     Raises:
-        UserError: the plugin does not exist, cannot be loaded, or registers no method.
+        UserError: the plugin does not exist, cannot be loaded, or registers no method; or there is no such kind.
     """
+    require_kinds(kinds)
     methods = resolve_methods(method)
     conformance = Conformance(tuple(result for cls in methods for result in run_checks(cls, config or {}, kinds)))
     print(origins(methods), tabulate(conformance.rows, HEADERS), conformance.counts, sep="\n\n")

@@ -27,6 +27,8 @@ from harness.testing.term_evaluation import (
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from harness.models.capture import Capture
+
 
 class StepTerms(dict[str, Tensor]):
     """The unweighted loss terms of one step by name, scalars, and what else the method gives at this step.
@@ -104,7 +106,8 @@ def loss_terms(
 
     Raises:
         UserError: the method, stage or step does not exist; the method refuses the models, or needs outputs that they
-            do not have; it returns no terms, a term that is not a scalar, or a reserved or duplicate name.
+            do not have; a model's head is for another kind of task than the batch; the method returns no terms, a term
+            that is not a scalar, or a reserved or duplicate name.
     """
     from harness.models.capture import Capture
 
@@ -118,10 +121,13 @@ def loss_terms(
     kind = batches[0].kind
     options, count = cls.Config.model_validate(config or {}), 1 + max(max(batch.rows) for batch in batches)
     bound = bind(cls, options, kind, student, teachers, seed=seed, examples=count)
+    models = [Capture(teacher) for teacher in teachers]
+    for who, model in {"the student": captured, **{f"teacher {i}": model for i, model in enumerate(models, 1)}}.items():
+        _require_head(model, kind, who)
     selected = find_stage(bound, kind, stage)
     require_supported_needs(bound, selected)
     modules = build_modules(bound, student)
-    models, generator = [Capture(teacher) for teacher in teachers], torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     parameters = [*captured.model.parameters(), *modules.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0) if lr else None
     history: list[StepTerms] = []
@@ -147,6 +153,19 @@ def loss_terms(
         state = {name: tensor.clone() for name, tensor in after.modules.state_dict().items()}
         history.append(StepTerms(evaluated, rates, state, history, keep_graph=is_last))
     return history[-1]
+
+
+def _require_head(model: Capture, kind: TaskKind, who: str) -> None:
+    """Raise `UserError` if the model's head is for another kind of task than the batch.
+
+    Classes of which several may be right have the same head as others, so these two are not told apart.
+    """
+    exclusive = {"multilabel": "classification"}
+    if model.parts.head is not None and exclusive.get(model.kind, model.kind) != exclusive.get(kind, kind):
+        raise UserError(
+            f"{who} has a head for {model.kind}, but the labels of the batch are those of {kind}; build both with the"
+            " same kind"
+        )
 
 
 def update(total: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.api.batch import IGNORED, NOT_MASKED, TaskKind
 from harness.api.task import Splits, Task
+from harness.testing.task_kinds import require_kinds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,11 @@ def tiny_model(
     `model_type` is any transformers encoder whose configuration has these sizes: bert, roberta, distilbert, electra,
     albert, ...; `settings` are further fields of the configuration. The head for ``text`` is a masked-language-model
     head. Does not change the global random state.
+
+    Raises:
+        UserError: there is no such kind.
     """
+    require_kinds([kind])
     from transformers import AutoConfig
 
     from harness.models import heads as task_heads
@@ -81,8 +86,10 @@ def tiny_batch(
     replaced by the last token of the vocabulary, and ``labels`` holds the original tokens.
 
     Raises:
+        UserError: there is no such kind.
         ValueError: `length` is below 6.
     """
+    require_kinds([kind])
     if length < 6:
         raise ValueError(f"length is {length}; two parts and three special tokens need at least 6")
     rng = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ import torch
 from harness import General, Method, Needs, Stage, layers
 from harness.api.errors import UserError
 from harness.api.losses import masked_lm_loss, task_loss
-from harness.testing import loss_terms, tiny_batch, tiny_model
+from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
 
 STUDENT, TEACHER = tiny_model(seed=1), tiny_model(layers=4, seed=2)
 
@@ -40,6 +40,27 @@ def terms(method=Plain, kind="classification", teachers=(TEACHER,), **options):
 def test_a_wrong_number_of_teachers_is_an_error(method, count, words):
     with pytest.raises(UserError, match=words):
         terms(method, teachers=[TEACHER] * count)
+
+
+@pytest.mark.parametrize("make", [tiny_batch, lambda kind: tiny_model(kind=kind)])
+def test_an_unknown_kind_is_an_error(make):
+    with pytest.raises(UserError, match="there is no kind of task 'clasification'; did you mean 'classification'"):
+        make("clasification")
+
+
+@pytest.mark.parametrize(("kinds", "words"), [("qa", "kinds is the string 'qa'"), (["qs"], "no kind of task 'qs'")])
+def test_checks_of_unknown_kinds_are_an_error(kinds, words):
+    with pytest.raises(UserError, match=words):
+        check_method(Plain, kinds=kinds)
+
+
+@pytest.mark.parametrize("kind", ["regression", "qa", "text"])
+def test_a_model_with_a_head_for_another_kind_is_an_error(kind):
+    with pytest.raises(UserError, match=f"the student has a head for classification, but the labels .* of {kind}"):
+        terms(kind=kind)
+    student, batch = tiny_model(kind=kind), tiny_batch(kind)
+    with pytest.raises(UserError, match=f"teacher 1 has a head for classification, but the labels .* of {kind}"):
+        loss_terms(Plain, student=student, teachers=[TEACHER], batch=batch)
 
 
 def test_the_error_names_the_allowed_range_of_teachers():

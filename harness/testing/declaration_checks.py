@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.api.errors import describe
 from harness.api.method import Needs
+from harness.testing.label_changes import ignores_class_weights
 from harness.testing.method_cases import Case, CheckFailed, CheckNotApplicable, Subject
 from harness.testing.recording import RecordingOutputs, Undeclared
 from harness.testing.term_evaluation import StepPosition
@@ -20,7 +21,7 @@ DRAWS = 40
 def stages(subject: Subject) -> None:
     """Stage names are unique, and `stages()` returns the same on every call and every instance."""
     for case in subject.cases:
-        method, second_instance = case.bind(), case.bind()
+        method, second_instance, planned = case.bind(), case.bind(), case.bind(examples=0)
         expected = list(subject.stages(method))
         names = [stage.name for stage in expected]
         if len(set(names)) < len(names):
@@ -32,6 +33,8 @@ def stages(subject: Subject) -> None:
                     "stages() returned different stages on another call; it may depend on the options, the task, the"
                     " shapes and the seed only"
                 )
+        if list(subject.stages(planned)) != expected:
+            raise CheckFailed("stages() depends on task.examples, which is 0 in planning, where the data are not read")
 
 
 def needs(subject: Subject) -> None:
@@ -82,8 +85,11 @@ def _has_terms(case: Case, draw: int) -> bool:
     return True
 
 
-def terms(subject: Subject) -> None:
-    """`losses` returns at least one term; all are finite scalars with valid, unique names."""
+def terms(subject: Subject) -> str:
+    """`losses` returns at least one term; all are finite scalars with valid, unique names.
+
+    A remark names terms that read the labels and not the class weights that a task may have.
+    """
     for steps in subject.steps:
         for case in steps:
             try:
@@ -95,3 +101,6 @@ def terms(subject: Subject) -> None:
             for name, value in values.items():
                 if not math.isfinite(value):
                     raise CheckFailed(f"{case}: {name} is {value}")
+    unweighted = {name: None for case in subject.cases for name in case.values() if ignores_class_weights(case, name)}
+    remedy = "task_loss or weights of its own would count them"
+    return f"{', '.join(unweighted)}: labels without batch.class_weights; {remedy}" if unweighted else ""

@@ -10,12 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from harness.api.batch import IGNORED, NOT_MASKED, Batch
 from harness.api.errors import UserError
 from harness.api.model_outputs import ModelOutputs
+from harness.testing.label_changes import reads_labels
 from harness.testing.later_cases import cases_over_time
 from harness.testing.method_cases import (
-    CLASSES,
     LATER_STEPS,
     Case,
     CheckFailed,
@@ -257,19 +256,6 @@ def _exemption(case: Case, name: str) -> str | None:
         return "compares the examples of a batch"
     if name in case.random:
         return "draws random numbers"
-    if replace(case, batch=_with_other_labels(case.batch)).values().get(name) != case.values()[name]:
+    if reads_labels(case, name):
         return "reads the labels"
     return "depends on trained modules" if _term_gradients(case)[name].through_modules else None
-
-
-def _with_other_labels(batch: Batch) -> Batch:
-    labels = batch.labels
-    others = {
-        "classification": lambda: (labels + 1) % CLASSES,
-        "multilabel": lambda: 1 - labels,
-        "regression": lambda: labels + 1,
-        "token_classification": lambda: torch.where(labels == IGNORED, labels, (labels + 1) % CLASSES),
-        "qa": lambda: torch.zeros_like(labels),
-        "text": lambda: torch.where(labels == NOT_MASKED, labels, labels - 1),
-    }
-    return replace(batch, labels=others[batch.kind]())

@@ -18,6 +18,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.models.capture import Capture
 from harness.models.initialization import seeded
 from harness.testing.term_evaluation import (
+    EXAMPLES,
     EvaluatedTerms,
     OutputHook,
     StepPosition,
@@ -96,10 +97,12 @@ class Case:
         trained = ", after training" if self.state is not None else ""
         return f"stage {self.stage.name!r}{teachers}{later}{trained}"
 
-    def bind(self) -> Method:
+    def bind(self, *, examples: int = EXAMPLES) -> Method:
         """A new instance of the method, bound to the models of the case."""
         models = [teacher.model for teacher in self.teachers]
-        return bind(self.method, self.options, self.batch.kind, self.student.model, models, seed=self.seed)
+        return bind(
+            self.method, self.options, self.batch.kind, self.student.model, models, seed=self.seed, examples=examples
+        )
 
     def evaluate(self, *, draws: int = 0, hook: OutputHook = keep_outputs) -> EvaluatedTerms:
         """The loss terms; `draws` seeds all random numbers."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness import Method, ModelOutputs, Needs, Problem, Stage, layers
+from harness import Method, MethodConfig, ModelOutputs, Needs, Problem, Stage, layers
 from harness.api.losses import projection, task_loss, token_mse, unit_vectors
 from harness.testing import check_method, declaration_checks, gradient_checks
 from harness.testing.method_cases import Subject
@@ -330,6 +330,12 @@ class ReadsPartOfACopy(Right):
         return super().losses(step, batch, student.mapped(torch.clone), teachers)
 
 
+class CountsExamples(Right):
+    def stages(self):
+        (stage,) = super().stages()
+        return [replace(stage, steps=self.task.examples or None)]
+
+
 class ReturnsOneModule(Right):
     def modules(self, student, teachers):
         return projection(student.hidden, teachers[0].hidden)
@@ -352,6 +358,7 @@ MISTAKES = [
     (LogsText, "terms", r"log\(\) got a str for 'widths'; expected a number or a scalar tensor"),
     (TakesNoSubclass, "needs", "TypeError: unknown outputs, only while it is recorded which outputs are read"),
     (ReadsPartOfACopy, "needs", "embeddings of student: declared and never read"),
+    (CountsExamples, "stages", r"stages\(\) depends on task.examples, which is 0 in planning"),
     (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),
@@ -392,6 +399,17 @@ def test_a_mistake_fails_its_check_and_no_other(method, check, words):
     (failed,) = check_method(method, kinds=["classification"]).failed
     assert failed.check == check
     assert re.search(words, failed.detail), failed.detail
+
+
+class IgnoresClassWeights(Right):
+    def losses(self, step, batch, student, teachers):
+        return {**super().losses(step, batch, student, teachers), "own": F.cross_entropy(student.logits, batch.labels)}
+
+
+def test_a_term_that_ignores_class_weights_is_remarked():
+    remark = declaration_checks.terms(Subject(IgnoresClassWeights, MethodConfig(), "classification"))
+    assert remark == "own: labels without batch.class_weights; task_loss or weights of its own would count them"
+    assert declaration_checks.terms(Subject(Right, MethodConfig(), "classification")) == ""
 
 
 @pytest.mark.parametrize("method", READERS, ids=lambda method: method.__name__)

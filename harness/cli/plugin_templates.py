@@ -80,7 +80,8 @@ A knowledge-distillation method for kd-harness.
 
 ## Losses
 
-`kd`: cross-entropy with the teacher's soft targets. `task`: the loss of the labels. The total is `alpha * kd + task`.
+`kd`: KL divergence from the teacher's soft targets, times the squared temperature. `task`: the loss of the labels. The
+total is `alpha * kd + task`.
 
 ## Options
 

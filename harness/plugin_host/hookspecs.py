@@ -80,7 +80,7 @@ def harness_register_trackers(register: Callable[[str, TrackerFactory], None]) -
     """Register trackers, which record runs: call ``register(name, factory)`` for each.
 
     ``factory(folder)`` returns an observer that writes to that folder, or to a server; see `harness.api.tracker`.
-    Suites list trackers in ``tracking``; ``harness run --track name`` adds one. A duplicate name is an error.
+    Suites list trackers in ``tracking``; ``harness run --track name`` adds one.
     """
 
 

@@ -336,6 +336,11 @@ class CountsExamples(Right):
         return [replace(stage, steps=self.task.examples or None)]
 
 
+class HalvesASmallTermInHalfPrecision(Right):
+    def distance(self, own, theirs, batch):
+        return super().distance(own, theirs, batch) / (100 if torch.is_autocast_enabled("cpu") else 50)
+
+
 class ReturnsOneModule(Right):
     def modules(self, student, teachers):
         return projection(student.hidden, teachers[0].hidden)
@@ -359,6 +364,7 @@ MISTAKES = [
     (TakesNoSubclass, "needs", "TypeError: unknown outputs, only while it is recorded which outputs are read"),
     (ReadsPartOfACopy, "needs", "embeddings of student: declared and never read"),
     (CountsExamples, "stages", r"stages\(\) depends on task.examples, which is 0 in planning"),
+    (HalvesASmallTermInHalfPrecision, "half precision", "distance is 0.0.*; in bfloat16 0.0"),
     (ReturnsOneModule, "stages", r"modules\(\) returned a Linear; expected an nn.ModuleDict"),
     (CountsPadding, "padding", r"distance is [\d.e-]+; with 5 more columns of padding"),
     (CountsTokensOfTheBatch, "mean over examples", "distance is .* as the mean over the batch's parts"),

@@ -14,6 +14,12 @@ from harness.storage.plan_file import NotApplicable, PlanFile, PlannedRun, Plann
 PlannedCell = tuple[str, str, str, int]
 """Task, label, student and seed."""
 
+SHARED_PARTS = ("training", "numeric", "code", "selection", "data")
+"""The parts of the key of a run that all rows of a task have in common, but for `ROW_PARTS`."""
+
+ROW_PARTS = {"numeric": "teacher_tensors", "data": "tokenizer"}
+"""What each row has of its own in `SHARED_PARTS`: whether its teachers' outputs are cached; its student's tokenizer."""
+
 SHOWN = 5
 """Maximum number of differences that a message lists."""
 
@@ -74,6 +80,13 @@ class PlanColumn:
         keys |= {(name, seed): key for name, by_seed in self.teachers.items() for seed, key in by_seed.items()}
         return keys | {("study", study.label, study.student): study.key for study in self.studies}
 
+    def shared_parts(self) -> dict[str, Any]:
+        """What the keys of all runs have in common, see `SHARED_PARTS`; empty if none is stored."""
+        stored = next((parts for run in self.runs.values() if (parts := self.source.parts(run.key))), {})
+        shared = {name: stored[name] for name in SHARED_PARTS if name in stored}
+        own = {name: {**shared[name], field: None} for name, field in ROW_PARTS.items() if name in shared}
+        return shared | own
+
     def fine_tuning_seeds(self, teacher: str) -> dict[int, int | None]:
         """Seed of the runs -> seed that their teacher was fine-tuned with, as far as runs say so."""
         return {
@@ -92,7 +105,7 @@ def conflict(columns: Sequence[PlanColumn]) -> str | None:
     """Why the columns of several plans for one task cannot be united; None if they can."""
     for number, column in enumerate(columns):
         for other in columns[number + 1 :]:
-            if message := _other_keys(column, other):
+            if message := _other_keys(column, other) or _other_settings(column, other):
                 return message
     names = dict.fromkeys(name for column in columns for name in column.teachers)
     return next((message for name in names if (message := _other_teachers(name, columns))), None)
@@ -116,6 +129,17 @@ def _other_keys(column: PlanColumn, other: PlanColumn) -> str | None:
         f"{len(changed)} of {len(common)} keys of runs and teachers differ between {column.source.folder} and"
         f" {other.source.folder}{reason}"
     )
+
+
+def _other_settings(column: PlanColumn, other: PlanColumn) -> str | None:
+    """Describe the settings of all rows in which two columns differ, also if the columns have no run in common.
+
+    None if they are equal, or one column has no stored run.
+    """
+    one, another = column.shared_parts(), other.shared_parts()
+    if not (one and another) or not (found := differences(one, another)):
+        return None
+    return f"runs in {column.source.folder} and {other.source.folder} have different settings: {listed(found)}"
 
 
 def _other_teachers(name: str, columns: Sequence[PlanColumn]) -> str | None:

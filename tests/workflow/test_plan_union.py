@@ -127,6 +127,57 @@ def test_other_keys_are_refused_with_the_parts_that_differ():
     assert "`harness plan SUITE` names the parts" in refusal(plan(), other)
 
 
+PARTS = {
+    "training": {"epochs": 1.0, "lr": 5e-5},
+    "numeric": {"device": "cpu", "teacher_tensors": "fresh", "threads": 1},
+    "code": 3,
+    "data": {"train": "t1", "tokenizer": "bert", "max_length": 16},
+    "method": {"name": "finetune"},
+    "teachers": [],
+}
+
+OF_THE_SUITE = {
+    "training.epochs: 1.0 -> 8.0": {"training": {"epochs": 8.0, "lr": 5e-5}},
+    "numeric.threads: 1 -> 4": {"numeric": {"device": "cpu", "teacher_tensors": "fresh", "threads": 4}},
+    "code: 3 -> 4": {"code": 4},
+    'data.train: "t1" -> "t2"': {"data": {"train": "t2", "tokenizer": "bert", "max_length": 16}},
+    'selection.epoch: absent -> "best"': {"selection": {"epoch": "best"}},
+}
+
+OF_A_ROW = {
+    "method": {"name": "kd"},
+    "teachers": ["base"],
+    "tuning": {"trials": 8},
+    "numeric": {"device": "cpu", "teacher_tensors": "kept", "threads": 1},
+    "data": {"train": "t1", "tokenizer": "roberta", "max_length": 16},
+}
+
+
+def rows_of_two_suites(changes):
+    """Plans without a common run, the second with `changes` of the parts of its keys; and these parts."""
+    plans = only(plan(), labels=["finetune"]), only(plan(), labels=["kd"])
+    return plans, [
+        {run.key: PARTS | changed for run in part.runs} for part, changed in zip(plans, ({}, changes), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("difference", OF_THE_SUITE)
+def test_rows_trained_with_other_settings_of_the_suite_are_refused_without_a_common_run(difference):
+    plans, parts = rows_of_two_suites(OF_THE_SUITE[difference])
+    message = refusal(*plans, parts=parts)
+    assert f"task sst2: runs in a and b have different settings: {difference}; give both folders the same" in message
+    united = unite(*plans, parts=parts, prefer="last", done=[["sst2", "squad"]] * 2)
+    assert {run.label for run in united.plan.runs} == {"kd"}
+    assert all(decision.endswith("; the column is that of b") for decision in united.decisions)
+
+
+def test_rows_may_differ_in_what_is_their_own():
+    plans, parts = rows_of_two_suites(OF_A_ROW)
+    assert {run.label for run in unite(*plans, parts=parts).plan.runs} == {"finetune", "kd"}
+    plans, parts = rows_of_two_suites(OF_THE_SUITE["code: 3 -> 4"])
+    assert len(unite(*plans, parts=[parts[0], {}]).plan.runs) == len(plan().runs), "the other folder has no result"
+
+
 @pytest.mark.parametrize(("prefer", "done", "chosen"), [("first", "ab", "a"), ("last", "ab", "b"), ("first", "b", "b")])
 def test_a_preference_takes_the_whole_column_of_a_folder_with_results(prefer, done, chosen):
     other = with_runs(plan(), lambda run: {"key": f"{run.key}-x"}, lambda run: run.task == "sst2" and run.seed == 1)

@@ -23,6 +23,8 @@ REFUSED = (
     " whose scores mean nothing"
 )
 
+UNREADABLE = "the tasks of these files are trained, so their test sets are needed, also with --allow-missing"
+
 
 @dataclass(frozen=True)
 class SubmitOptions:
@@ -42,7 +44,8 @@ def submit_suite(
     """Predict the test sets of GLUE with the runs of one row and seed, and write the zip. Prints its files.
 
     Raises:
-        UserError: the suite was not run, a name is unknown, or a task, a run or test examples are missing.
+        UserError: the suite was not run, a name is unknown, or a task, a run or test examples are missing. The test set
+            of a task with a run must be readable also if files may be missing.
     """
     loaded = load_suite(name, overrides, plugins)
     from harness.planning.devices import best_device, refuse_absent
@@ -52,8 +55,8 @@ def submit_suite(
     refuse_absent(options.device)
     store = Store.existing(results / loaded.suite.spec.name)
     runs, absent = _runs(store, options)
-    source, tasks = loaded.suite.spec.sources.get("glue"), loaded.host.tasks
-    texts, problems = _texts(absent, source)
+    tasks = loaded.host.tasks
+    texts, problems = _texts(absent, loaded.suite.sources.get("glue"))
     if problems and not options.allow_missing:
         raise UserError(*problems, Problem(REFUSED, "submit"))
     for problem in problems:
@@ -117,11 +120,17 @@ def _row(plan: PlanFile, options: SubmitOptions) -> tuple[str, int]:
 
 
 def _texts(absent: Mapping[str, str], source: str | None) -> tuple[dict[str, list[list[str]]], list[Problem]]:
-    """File -> the texts of its test set, and what the server would miss."""
+    """File -> the texts of its test set, and what the server would miss.
+
+    Raises:
+        UserError: a test set cannot be read although its task has a run.
+    """
     from harness.prediction.glue_submission import TEST_SETS, shortfall
     from harness.tasks.glue import load_test_texts
 
-    texts, problems = {}, []
+    texts: dict[str, list[list[str]]] = {}
+    problems: list[Problem] = []
+    unreadable: list[Problem] = []
     for test in TEST_SETS:
         if test.task in absent:
             problems.append(Problem(f"{test.file}: task {test.task}: {absent[test.task]}"))
@@ -129,10 +138,12 @@ def _texts(absent: Mapping[str, str], source: str | None) -> tuple[dict[str, lis
         try:
             texts[test.file] = load_test_texts(test.config, test.split, source)
         except UserError as error:
-            problems += [Problem(f"{test.file}: {problem}") for problem in error.problems]
+            unreadable += [Problem(f"{test.file}: {problem}") for problem in error.problems]
             continue
         if few := shortfall(test, len(texts[test.file][0])):
             problems.append(Problem(few))
+    if unreadable:
+        raise UserError(*unreadable, Problem(UNREADABLE, "sources.glue"))
     return texts, problems
 
 

@@ -137,7 +137,7 @@ class Glue:
         suite = {
             "name": "all",
             "tasks": [task.name for task in tasks],
-            "sources": {"glue": str(folder / "glue")},
+            "sources": {"glue": "./glue"},  # in the folder of the suite
             "teachers": {"base": {"architecture": {"layers": 2, "hidden": 32, "heads": 2, "ffn": 64}}},
             "students": {"small": {"layers": 1, "init": "uniform"}},
             "methods": ["finetune"],
@@ -207,6 +207,17 @@ def test_a_submission_has_all_files_in_the_official_format(glue, call):
     for name, content in files.items():
         check_official(name, content, rows=ROWS)
     assert files["MNLI-m.tsv"] == files["AX.tsv"]  # the same texts, answered by the same student
+
+
+def test_a_trained_task_without_readable_test_set_is_never_filled(glue, call, tmp_path):
+    (tmp_path / "empty").mkdir()
+    source = f"sources.glue={tmp_path / 'empty'}"
+    code, _, errors = submit(glue, call, "--allow-missing", "--to", tmp_path / "s.zip", "--set", source)
+    assert code == 2
+    assert "CoLA.tsv: " in errors
+    assert "AX.tsv: " in errors
+    assert "sources.glue: the tasks of these files are trained, so their test sets are needed" in errors
+    assert not (tmp_path / "s.zip").exists()
 
 
 def test_missing_tasks_are_named_and_filled(glue, call, tmp_path):

@@ -97,11 +97,12 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
     from harness.cli.progress_observers import observer
     from harness.cli.run_command import build_plan, print_interrupted
     from harness.storage.store import Store
+    from harness.workflow.suite_command import suite_command
     from harness.workflow.suite_execution import RunOptions, SuiteExecution, SuiteResult
 
     plan, host = build_plan(str(suite), (), ())
     store = Store(results / plan.spec.name)
-    execution = SuiteExecution(plan, store, host, RunOptions(), f"harness run {suite}")
+    execution = SuiteExecution(plan, store, host, RunOptions(), suite_command(suite, (), (), results))
     with observer(execution.missing, json_logs=False, quiet=False) as progress:
         executed = execution.execute([progress], print_status)
     outcome = executed.outcome

@@ -10,6 +10,7 @@ from harness.api.errors import Problem, UserError
 from harness.cli.run_command import Output, build_plan, train_and_report
 from harness.storage import set_aside
 from harness.storage.store import Store
+from harness.workflow.suite_command import suite_command
 from harness.workflow.suite_execution import RunOptions
 
 
@@ -29,7 +30,8 @@ def rerun_runs(
         if not quiet:
             print(f"the old results are in {aside}", file=sys.stderr)
     options = RunOptions(only=[f"key={key}" for key in keys])
-    return train_and_report(plan, store, host, options, Output(quiet=quiet))
+    command = suite_command(name, overrides, plugins, results)
+    return train_and_report(plan, store, host, options, Output(quiet=quiet), command)
 
 
 def matching(prefixes: Sequence[str], keys: Sequence[str], suite: str) -> list[str]:

@@ -17,6 +17,7 @@ from harness.cli.progress_observers import observer
 from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
 from harness.workflow import latency_measurement
+from harness.workflow.suite_command import suite_command
 from harness.workflow.suite_execution import RunOptions, SuiteExecution
 from harness.workflow.suite_loading import plan_loaded
 
@@ -47,7 +48,8 @@ def run_suite(
     gc.enable()
     plan, host = build_plan(name, overrides, plugins)
     latency_measurement.check_section(plan, host)
-    return train_and_report(plan, Store(results / plan.spec.name), host, options, output)
+    command = suite_command(name, overrides, plugins, results)
+    return train_and_report(plan, Store(results / plan.spec.name), host, options, output, command)
 
 
 def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> tuple[Plan, Host]:
@@ -60,9 +62,9 @@ def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> t
     return plan_loaded(loaded), loaded.host
 
 
-def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, output: Output) -> int:
-    """Execute the plan, then write and print the board. Returns the exit code."""
-    execution = SuiteExecution(plan, store, host, options, command_line())
+def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, output: Output, command: str) -> int:
+    """Execute the plan, then write and print the board. Returns the exit code. `command` defines the suite."""
+    execution = SuiteExecution(plan, store, host, options, command)
     if not (output.quiet or output.json_logs):
         print_status(
             f"{plan.spec.name}: {execution.missing} of {execution.total} runs to train; results in {store.folder}"

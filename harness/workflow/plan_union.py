@@ -33,7 +33,8 @@ Prefer = Literal["first", "last"]
 Value = TypeVar("Value")
 
 OWN_OPTIONS = ("--only", "--results")
-"""Options of `harness run` that say which part is trained and where the results go, not what the suite is."""
+"""Options of `harness run` that are not part of what the suite is: where the results go and, in plans of older
+versions, which part was trained."""
 
 REMEDY = "give both folders the same suite, versions, device and number of threads, or choose with --prefer first|last"
 

@@ -20,7 +20,8 @@ from harness.storage.disk_errors import VANISHED, DiskError
 from harness.storage.hashing import key
 from harness.storage.store import Store
 from harness.workflow import latency_measurement, suite_trackers
-from harness.workflow.suite_loading import Overrides, load_suite, plan_loaded
+from harness.workflow.suite_command import suite_command
+from harness.workflow.suite_loading import Overrides, as_settings, load_suite, plan_loaded
 
 if TYPE_CHECKING:
     from harness.execution.engine import Engine
@@ -118,7 +119,9 @@ def run(
     loaded = load_suite(suite, overrides=overrides, plugins=plugins)
     planned = plan_loaded(loaded)
     latency_measurement.check_section(planned, loaded.host)
-    command = "harness.run(...)" if isinstance(suite, Mapping) else f"harness run {display_path(loaded.suite.path)}"
+    command = "harness.run(...)"
+    if not isinstance(suite, Mapping):
+        command = suite_command(display_path(loaded.suite.path), as_settings(overrides), plugins, results)
     execution = SuiteExecution(planned, Store(Path(results) / planned.spec.name), loaded.host, options, command)
     executed = execution.execute(observers)
     if executed.error:

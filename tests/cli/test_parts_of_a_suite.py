@@ -32,6 +32,17 @@ def test_only_trains_the_selected_runs_and_what_they_need(small):
         run(small, *ONE, only=["label=pkd"])
 
 
+def test_the_stored_command_defines_the_suite_whatever_part_was_trained(small):
+    results = small.folder / "results"
+    assert run(small, *ONE, only=["label=logit_kd"]) == 0
+    expected = f"harness run {small.path} --set 'seeds=[1]' --set 'methods=[finetune, logit_kd]' --results {results}"
+    assert small.store().plan().command == expected
+    assert f"`{expected}` runs only what is missing" in (small.store().folder / "leaderboard.md").read_text()
+    (key,) = [record.key for record in small.store().records()]
+    assert rerun_runs(str(small.path), [key], ONE, [], results, quiet=True) == 0
+    assert small.store().plan().command == expected
+
+
 def test_rerun_sets_the_old_result_aside(small, capsys):
     run(small, *ONE)
     before = {record.label: record for record in small.store().records()}

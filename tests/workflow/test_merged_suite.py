@@ -29,9 +29,6 @@ def test_two_parts_make_the_board_of_one_folder(small, monkeypatch, capsys):
 
     def run(machine, *only):
         monkeypatch.setenv("HARNESS_CACHE", str(small.folder / machine / "cache"))
-        monkeypatch.setattr(
-            "sys.argv", ["harness", "run", "small.yaml", *(word for o in only for word in ("--only", o))]
-        )
         results = small.folder / machine / "results"
         assert run_suite(str(small.path), ONE, [], results, RunOptions(only=only), Output(quiet=True)) == 0
         return results / "small"

@@ -9,8 +9,15 @@ import pytest
 
 import harness
 from harness import hookimpl
+from harness.workflow.suite_command import suite_command
 
 METHODS = {"methods": ["finetune", "logit_kd"]}
+
+
+def test_the_command_of_a_suite_is_quoted_and_leaves_out_the_default_folder():
+    assert suite_command("glue", (), (), Path("results")) == "harness run glue"
+    given = suite_command("a b.yaml", ["x=[1]"], [Path("my plugin.py"), "other"], "./results")
+    assert given == "harness run 'a b.yaml' --set 'x=[1]' --plugin 'my plugin.py' --plugin other"
 
 
 class Recorder:
@@ -43,6 +50,9 @@ def test_run_trains_what_is_missing_and_reports_it(small, executed):
     result, recorder = executed
     assert result.successful
     assert result.folder == small.folder / "results" / "small"
+    results = small.folder / "results"
+    command = f"""harness run {small.path} --set 'methods=["finetune", "logit_kd"]' --results {results}"""
+    assert small.store().plan().command == command
     assert (result.folder / "leaderboard.md").read_text() == result.report.markdown
     students = [(label, seed) for role, label, seed in recorder.finished if role == "student"]
     assert sorted(students) == [(label, seed) for label in ("finetune", "logit_kd") for seed in (1, 2)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.api.errors import Problem, UserError
 from harness.cli.run_command import Output, build_plan, train_and_report
+from harness.cli.text_lines import print_nothing, print_status
+from harness.execution.active_processes import held_board, refuse_active
+from harness.execution.claims import Claims
 from harness.storage import set_aside
 from harness.storage.store import Store
+from harness.workflow import latency_measurement
 from harness.workflow.suite_command import suite_command
 from harness.workflow.suite_execution import RunOptions
 
@@ -20,18 +23,27 @@ def rerun_runs(
     """Set the results of runs aside and train these runs again. Returns the exit code of `harness run`.
 
     Raises:
-        UserError: the suite is invalid, or a key does not identify one of its runs.
+        UserError: the suite is invalid or its latency section cannot be measured, a key does not identify one of its
+            runs, or a process executes a suite in the results folder. Then nothing is set aside.
     """
     plan, host = build_plan(name, overrides, plugins)
+    latency_measurement.check_section(plan, host)
     keys = matching(prefixes, [job.planned.key for job in plan.runs], name)
     store = Store(results / plan.spec.name)
-    if old := [folder for key in keys if (folder := store.run_folder(key)).exists()]:
-        aside = set_aside.move(store.folder, old)
-        if not quiet:
-            print(f"the old results are in {aside}", file=sys.stderr)
+    _set_aside(store, keys, print_nothing if quiet else print_status)
     options = RunOptions(only=[f"key={key}" for key in keys])
     command = suite_command(name, overrides, plugins, results)
     return train_and_report(plan, store, host, options, Output(quiet=quiet), command)
+
+
+def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
+    """Set the results of runs aside. Another process may read them while it executes a suite in the folder."""
+    old = [folder for key in keys if (folder := store.run_folder(key)).exists()]
+    if not old:
+        return
+    with Claims() as claims, held_board(claims, store.folder, "results to set aside", say):
+        refuse_active(claims, store.folder, say)
+        say(f"the old results are in {set_aside.move(store.folder, old)}")
 
 
 def matching(prefixes: Sequence[str], keys: Sequence[str], suite: str) -> list[str]:

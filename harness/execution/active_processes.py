@@ -1,7 +1,7 @@
-"""Which processes execute a suite in a results folder, so that `harness merge` does not change the folder meanwhile.
+"""Which processes execute a suite in a results folder, so that other commands do not move results there meanwhile.
 
-A process announces itself by a claim of its own while it trains. It does so under the claim of the board, which a merge
-holds from beginning to end: either the merge sees the process, or the process waits for the merge.
+A process announces itself by a claim of its own while it trains. It does so under the claim of the board, which
+`harness merge` and `harness rerun` hold while they change the folder: they see it, or it waits for them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def refuse_active(claims: Claims, folder: Path, say: Callable[[str], object]) ->
         for entry in others:
             first = seen.setdefault(entry.path, entry)
             if entry.owner.machine == process_identity.machine() or entry.stamp != first.stamp:
-                remedy = "wait until it has ended, or interrupt it, then merge again"
+                remedy = "wait until it has ended, or interrupt it, then run this command again"
                 raise UserError(
                     Problem(f"{entry.owner} works in this folder ({entry.owner.description}); {remedy}", str(folder))
                 )

@@ -1,15 +1,17 @@
 """Commands that train a part of a suite, and the jobs that `harness plan` shows."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 
-from harness.api.errors import UserError
+from harness.api.errors import Problem, UserError
 from harness.cli.plan_command import plan_suite
 from harness.cli.rerun_command import matching, rerun_runs
 from harness.cli.run_command import Output, run_suite
 from harness.execution import teacher_runs
 from harness.execution.claims import Claims
+from harness.workflow import latency_measurement
 from harness.workflow.suite_execution import RunOptions
 
 ONE = ("seeds=[1]", "methods=[finetune, logit_kd]")
@@ -56,6 +58,22 @@ def test_rerun_sets_the_old_result_aside(small, capsys):
     (old,) = (small.store().folder / "set-aside").glob(f"*/runs/{key}/record.json")
     assert json.loads(old.read_text())["provenance"]["ended"] == before["finetune"].provenance.ended
     assert f"the old results are in {old.parents[2]}" in capsys.readouterr().err
+
+
+def test_rerun_that_is_refused_sets_nothing_aside(small, monkeypatch):
+    run(small, *ONE, only=["label=finetune"])
+    (key,) = [record.key for record in small.store().records()]
+    results = small.folder / "results"
+    with Claims() as other:
+        other.take(small.store().folder / "process-1", "run of small")
+        with pytest.raises(UserError, match=r"works in this folder \(run of small\); wait until it has ended"):
+            rerun_runs(str(small.path), [key], ONE, [], results, quiet=True)
+    unusable = Problem("onnx is not installed", "latency")
+    monkeypatch.setattr(latency_measurement, "check_section", Mock(side_effect=UserError(unusable)))
+    with pytest.raises(UserError, match="onnx is not installed"):
+        rerun_runs(str(small.path), [key], ONE, [], results, quiet=True)
+    assert small.store().record(key).status == "completed"
+    assert not (small.store().folder / "set-aside").exists()
 
 
 def test_keys_of_rerun_must_identify_a_run():

@@ -10,11 +10,12 @@ from harness.api.errors import Problem, UserError
 from harness.api.names import NAME_RULE, is_name
 from harness.config.diagnostics import format_value
 from harness.config.paths import expand_path, locate
+from harness.config.shipped_suites import shipped_suite
 from harness.config.yaml_tree import Mark, Node, display_path, parse, read_file
 
 
 def read_included(path: Path, parents: Sequence[Path] = ()) -> Node:
-    """Read a suite file and merge it over the file it includes.
+    """Read a suite file and merge it over the file it includes: one relative to it, else a shipped suite.
 
     Args:
         path: the file.
@@ -28,25 +29,30 @@ def read_included(path: Path, parents: Sequence[Path] = ()) -> Node:
     include = root.value.pop("include", None)
     if include is None or include.value is None:
         return root
+    chain = [*parents, path.resolve()]
+    included = _included_file(include, path.parent)
+    file = included.resolve()
+    if file in chain:
+        cycle = " -> ".join(display_path(parent) for parent in [*chain[chain.index(file) :], file])
+        raise UserError(Problem(f"include cycle: {cycle}", str(include.mark)))
+    return merge(root, read_included(included, chain))
+
+
+def _included_file(include: Node, folder: Path) -> Path:
+    """The file that `include` names, relative to `folder`, or a shipped suite. Raises `UserError` if there is none."""
     where = str(include.mark)
     if not isinstance(include.value, str):
-        raise UserError(
-            Problem(
-                f"include: expected one path, such as `include: base.yaml`, found {format_value(include.plain())}",
-                where,
-            )
-        )
-    chain = [*parents, path.resolve()]
+        expected = "one path, such as `include: base.yaml`"
+        raise UserError(Problem(f"include: expected {expected}, found {format_value(include.plain())}", where))
     try:
-        target = expand_path(include.value, path.parent)
+        file = expand_path(include.value, folder)
     except UserError as error:
         raise UserError(Problem(f"include: {error}", where)) from error
-    if target.resolve() in chain:
-        cycle = " -> ".join(display_path(file) for file in [*chain[chain.index(target.resolve()) :], target.resolve()])
-        raise UserError(Problem(f"include cycle: {cycle}", where))
-    if not target.is_file():
-        raise UserError(Problem(f"include: file not found: {display_path(target)}", where))
-    return merge(root, read_included(target, chain))
+    found = file if file.is_file() else shipped_suite(Path(include.value))
+    if found is None:
+        message = f"include: file not found: {display_path(file)}, and no shipped suite of this name"
+        raise UserError(Problem(message, where))
+    return found
 
 
 def suite_name(path: str | Path) -> str:

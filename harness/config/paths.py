@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.config.diagnostics import format_value
-from harness.config.shipped_suites import shipped_suites
+from harness.config.shipped_suites import shipped_suite, shipped_suites
 
 MAX_PATH_LENGTH = 1000
 """In characters."""
@@ -24,11 +24,10 @@ def locate(path: str | Path) -> Path:
     file = expand_path(str(path), Path())
     if file.is_file():
         return file
-    suites = shipped_suites()
-    if file.parent in (Path(), Path("suites")) and file.suffix in ("", ".yaml", ".yml") and file.stem in suites:
-        return suites[file.stem]
+    if shipped := shipped_suite(file):
+        return shipped
     found = "is a folder, expected a suite file" if file.is_dir() else "no such file, and no shipped suite of this name"
-    hint = nearest(file.stem, suites).replace("allowed:", "shipped suites:", 1)
+    hint = nearest(file.stem, shipped_suites()).replace("allowed:", "shipped suites:", 1)
     raise UserError(Problem(f"{found}; {hint}", str(path)))
 
 

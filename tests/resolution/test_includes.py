@@ -43,6 +43,19 @@ def test_nested_includes_are_relative_to_the_including_file(write):
     assert (spec.name, spec.seeds, spec.training.epochs) == ("top", [4], 2)
 
 
+@pytest.mark.parametrize("name", ["reviews.yaml", "reviews", "suites/reviews.yaml"])
+def test_a_shipped_suite_is_included_by_name_unless_a_file_has_it(write, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    file = write(f"include: {name}\nname: top\nseeds: [4]\n", "top.yaml")
+    loaded = load(file)
+    shipped = load("reviews").suite
+    assert (loaded.suite.spec.name, loaded.suite.spec.seeds) == ("top", [4])
+    assert loaded.suite.spec.students == shipped.spec.students
+    assert [task.name for task in loaded.suite.tasks] == [task.name for task in shipped.tasks]
+    write(BASE, name)
+    assert list(load(file).suite.spec.students) == ["small"]
+
+
 def test_problems_name_the_included_file(write, tmp_path, monkeypatch):
     write(BASE.replace("epochs: 2", "epohcs: 2"), "base.yaml")
     file = write("include: base.yaml\n\ntasks: [sst3]\n", "top.yaml")
@@ -66,7 +79,10 @@ def test_syntax_errors_name_the_included_file(write):
             {"top.yaml": "name: x\ninclude: a.yaml\n", "a.yaml": "include: b.yaml\n", "b.yaml": "include: a.yaml\n"},
             ["b.yaml:1", "include cycle", "a.yaml -> "],
         ),
-        ({"top.yaml": "name: x\ninclude: none.yaml\n"}, ["top.yaml:2", "file not found", "none.yaml"]),
+        (
+            {"top.yaml": "name: x\ninclude: none.yaml\n"},
+            ["top.yaml:2", "file not found", "none.yaml", "no shipped suite of this name"],
+        ),
         ({"top.yaml": "include: [a.yaml, b.yaml]\n"}, ["top.yaml:1", "expected one path", "found a list"]),
     ],
 )

@@ -16,7 +16,7 @@ from harness.execution.context import JobContext
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.metrics import permuted_classes, prediction_scale
 from harness.planning import Plan, TeacherJob
-from harness.storage.records import TeacherRecord
+from harness.storage.records import Scoring, TeacherRecord
 from harness.tasks.example_texts import validation_texts
 from harness.training.cohort import Teacher
 from harness.training.scoring import score
@@ -71,10 +71,11 @@ class TeacherScoring:
         return event
 
     def _record(self, job: TeacherJob) -> TeacherRecord | None:
-        """The teacher's record, if it was scored on these examples."""
+        """The teacher's record, if it was scored on these examples by these metrics."""
         record = self.context.store.teacher(job.key)
-        scored = record is not None and record.data_fingerprint == job.data.validation_fingerprint
-        return record if scored else None
+        if record is None or record.data_fingerprint != job.data.validation_fingerprint:
+            return None
+        return record if _scored_by_metrics_of(record, job) else None
 
     def _floor(self, job: TeacherJob) -> float | None:
         limit = self.plan.spec.training.limit
@@ -104,6 +105,7 @@ class TeacherScoring:
             data_fingerprint=data.validation_fingerprint,
             score=scored.score,
             metrics=scored.metrics,
+            scoring=_scoring(job),
             parts=dict(job.parts),
             losses=fit.losses,
             cost=fit.cost,
@@ -135,6 +137,20 @@ class TeacherScoring:
             f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: {better}, or {remedy}"
             f" teachers.{name}.floor.{task.name}"
         )
+
+
+def _scoring(job: TeacherJob) -> Scoring:
+    return Scoring(metrics=job.data.task.metrics, score=job.data.task.score)
+
+
+def _scored_by_metrics_of(record: TeacherRecord, job: TeacherJob) -> bool:
+    """Whether the record has the metrics of the job's task.
+
+    The key tells, except for a fine-tuned checkpoint on a declared task: its outputs do not depend on the metrics.
+    """
+    if record.scoring is None:
+        return job.spec.finetune or not job.data.task.key_parts
+    return record.scoring == _scoring(job)
 
 
 def _scale_warning(job: TeacherJob, predictions: DataFrame) -> str | None:

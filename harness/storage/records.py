@@ -171,6 +171,13 @@ class RunParts(FrozenModel):
     parts: dict[str, Any]
 
 
+class Scoring(FrozenModel):
+    """What a task is scored by: its metrics, and the value of them that is its score."""
+
+    metrics: tuple[str, ...]
+    score: str
+
+
 class TeacherRecord(FrozenModel):
     """Record of a teacher that was fine-tuned on one task, or before, and scored like its students."""
 
@@ -188,6 +195,9 @@ class TeacherRecord(FrozenModel):
     data_fingerprint: PathName
     score: float | None = Field(description="none: the labels are hidden")
     metrics: dict[str, float]
+    scoring: Scoring | None = Field(
+        None, description="metrics and score of the task when it was scored; none: written by an older version"
+    )
     floor: float | None = None
     parts: dict[str, Any]
     losses: list[LossPoint] = Field(default_factory=list)

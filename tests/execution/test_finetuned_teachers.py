@@ -136,6 +136,36 @@ def test_the_wrong_order_of_classes_is_noticed_and_corrected(small, caplog):
     )
 
 
+def declared(small, metric):
+    """Overrides for a declared task with the examples of the suite, scored by `metric`."""
+    texts, labels = examples(small)
+    rows = [{"text": text, "label": NAMES[label]} for text, label in zip(texts, labels.tolist(), strict=True)]
+    (small.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = f"train: {small.folder}/rows.jsonl, validation: {small.folder}/rows.jsonl"
+    task = f"kind: classification, {files}, text: text, label: label, labels: [dark, bright], metrics: [{metric}]"
+    return f"tasks=[rows: {{{task}}}]", TEACHER, "methods=[finetune]", "seeds=[1]", "training.epochs=0.2"
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_another_metric_of_a_declared_task_scores_the_teacher_again(small, is_old):
+    save_classifier(small)
+    small.run(*declared(small, "accuracy"))
+    (before,) = small.store().teachers()
+    assert before.metrics.keys() == {"accuracy"}
+    if is_old:
+        record = small.store().folder_of(before) / "record.json"
+        (record.parent / "checksums.json").unlink()
+        record.write_text(before.model_copy(update={"scoring": None}).model_dump_json())
+    assert not small.run(*declared(small, "f1")).failed
+    (after,) = small.store().teachers()
+    assert (after.key, after.metrics.keys()) == (before.key, {"f1"})
+    assert printed_board(small), "its results are comparable"
+    watcher = Watcher()
+    small.run(*declared(small, "f1"), observers=(watcher,))
+    assert small.store().teachers() == [after]
+    assert watcher.started == []
+
+
 def test_the_contents_of_the_checkpoint_decide_its_key(small):
     save_classifier(small)
     (first,) = teacher_keys(small, TEACHER)

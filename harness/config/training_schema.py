@@ -8,7 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.api.stage_settings import Schedule
-from harness.config.setting_types import LARGEST_SIZE, Epochs, Gigabytes, Positive, Rate, Seed, Tokens, WarmupRatio
+from harness.config.setting_types import (
+    Epochs,
+    Gigabytes,
+    Positive,
+    Rate,
+    Seed,
+    Tokens,
+    WarmupRatio,
+    WeightDecay,
+)
 from harness.config.strict_model import Strict
 
 Batching = Literal["random", "grouped", "bucketed"]
@@ -28,22 +37,22 @@ class Limit(Strict):
 class TaskTraining(Strict):
     """Settings of `training` that differ on one task."""
 
-    epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="length of training")
+    epochs: Epochs | None = Field(None, description="length of training")
     batch_size: Positive | None = Field(None, description="also replaces the token_budget of `training`")
     token_budget: Positive | None = Field(None, description="tokens of a step at most, padding included")
     lr: Rate | None = Field(None, description="peak learning rate")
-    max_length: Annotated[int, Field(ge=8)] | None = Field(None, description="truncation length in tokens")
+    max_length: Tokens | None = Field(None, description="truncation length in tokens")
     micro_batch_size: Positive | None = Field(None, description="examples per forward and backward pass")
     schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
     warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of a stage's steps")
-    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="weight decay of AdamW")
+    weight_decay: WeightDecay | None = Field(None, description="weight decay of AdamW")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
         None, description="null: no gradient clipping on this task"
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        required = {"epochs", "lr", "max_length", "schedule", "warmup_ratio", "weight_decay"}
+        required = {"epochs", "batch_size", "lr", "max_length", "schedule", "warmup_ratio", "weight_decay"}
         for name in sorted(required & self.model_fields_set):
             if getattr(self, name) is None:
                 raise ValueError(f"{name} is null: give a value, or remove the key to use the value of `training`")
@@ -102,7 +111,7 @@ class TrainingSpec(Strict):
     limit: Limit = Field(Limit(), description="part of the data only: a rehearsal")
     schedule: Schedule = Field("linear", description="learning-rate schedule after warm-up, in each stage")
     warmup_ratio: WarmupRatio = Field(0.1, description="warm-up steps as a share of a stage's steps")
-    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_SIZE)] = Field(0.01, description="weight decay of AdamW")
+    weight_decay: WeightDecay = Field(0.01, description="weight decay of AdamW")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(1.0, description="gradient clipping; null: off")
     checkpoint_every: Positive | None = Field(2000, description="steps between checkpoints; null: only on interruption")
     log_every: Positive | None = Field(

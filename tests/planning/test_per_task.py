@@ -1,6 +1,7 @@
 """Settings of single tasks affect the teachers, runs, keys and estimates of that task only."""
 
 import pytest
+from pydantic import ValidationError
 
 from harness.config.training_schema import TaskTraining, TrainingSpec
 from harness.planning.cost_estimate import estimate
@@ -103,3 +104,25 @@ def test_a_batch_size_of_a_task_replaces_a_token_budget():
     assert (spec.on("rte").batch_size, spec.on("rte").token_budget) == (4, None)
     assert spec.on("sst2").token_budget == 512
     assert spec.on("sst2") == TrainingSpec(token_budget=512)
+
+
+@pytest.mark.parametrize("name", sorted(TaskTraining.model_fields))
+def test_null_on_a_task_is_an_error_unless_the_setting_may_be_null(name):
+    null = {name: None}
+    try:
+        TrainingSpec.model_validate(null)
+    except ValidationError:
+        with pytest.raises(ValidationError, match=f"{name} is null: give a value"):
+            TaskTraining.model_validate(null)
+    else:
+        assert getattr(TrainingSpec.model_validate({"per_task": {"rte": null}}).on("rte"), name) is None
+
+
+def test_a_setting_of_a_task_has_the_bounds_of_the_global_setting():
+    def bounds(model, name):
+        schema = model.model_json_schema()["properties"][name]
+        value = next((kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}), schema)
+        return {key: value[key] for key in ("type", "minimum", "exclusiveMinimum", "maximum", "enum") if key in value}
+
+    for name in TaskTraining.model_fields:
+        assert bounds(TaskTraining, name) == bounds(TrainingSpec, name), name

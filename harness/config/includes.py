@@ -13,6 +13,16 @@ from harness.config.paths import expand_path, locate
 from harness.config.shipped_suites import shipped_suite
 from harness.config.yaml_tree import Mark, Node, display_path, parse, read_file
 
+NULL_IS_A_VALUE = (
+    ("training", "max_grad_norm"),
+    ("training", "checkpoint_every"),
+    ("training", "per_task", "*", "max_grad_norm"),
+    ("training", "per_task", "*", "micro_batch_size"),
+    ("training", "per_task", "*", "token_budget"),
+    ("tuning", "lr"),
+)
+"""Settings for which null differs from a missing key, such as `off`; ``*`` is any key."""
+
 
 def read_included(path: Path, parents: Sequence[Path] = ()) -> Node:
     """Read a suite file and merge it over the file it includes: one relative to it, else a shipped suite.
@@ -106,7 +116,10 @@ def _set(root: Node, setting: str) -> Node:
 
 
 def _replaced(node: Node, keys: Sequence[str], value: Node, parents: Sequence[str]) -> Node:
-    """Return `node` with `value` at `keys` below it. null removes the key, which restores its default."""
+    """Return `node` with `value` at `keys` below it.
+
+    null removes the key, which restores its default, unless the schema gives null another meaning.
+    """
     if node.value is None:
         node = replace(node, value={})
     if not isinstance(node.value, dict):
@@ -116,8 +129,16 @@ def _replaced(node: Node, keys: Sequence[str], value: Node, parents: Sequence[st
     children = dict(node.value)
     if rest:
         children[key] = _replaced(children.get(key, Node({}, value.mark)), rest, value, [*parents, key])
-    elif value.value is None:
+    elif value.value is None and not _null_is_a_value((*parents, key)):
         children.pop(key, None)
     else:
         children[key] = value
     return replace(node, value=children)
+
+
+def _null_is_a_value(keys: Sequence[str]) -> bool:
+    """Whether null is a value of the setting, see `NULL_IS_A_VALUE`."""
+    return any(
+        len(pattern) == len(keys) and all(part in ("*", key) for part, key in zip(pattern, keys, strict=True))
+        for pattern in NULL_IS_A_VALUE
+    )

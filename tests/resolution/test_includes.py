@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_origin
+
 import pytest
 
 from harness.api.errors import UserError
+from harness.config.includes import NULL_IS_A_VALUE
+from harness.config.schema import SuiteSpec
+from harness.config.strict_model import Strict
+from harness.config.training_schema import TaskTraining, TrainingSpec
 from harness.resolution import load
 
 BASE = """\
@@ -124,6 +130,43 @@ def test_null_restores_the_default(write):
     assert spec.latency is None
     assert spec.training.epochs == 3.0
     assert spec.training.limit.train is None
+
+
+def test_null_is_kept_where_it_is_a_value(write):
+    nulls = ["training.max_grad_norm=null", "training.checkpoint_every=null", "training.per_task.rte.batch_size=8"]
+    nulls += [f"training.per_task.rte.{name}=null" for name in ("max_grad_norm", "micro_batch_size", "max_length")]
+    spec = load(write(BASE), overrides=[*nulls, "tuning={trials: 4}", "tuning.lr=null"]).suite.spec
+    assert (spec.training.max_grad_norm, spec.training.checkpoint_every, spec.tuning.lr) == (None, None, None)
+    assert spec.training.per_task["rte"].overrides == {
+        "batch_size": 8,
+        "token_budget": None,
+        "max_grad_norm": None,
+        "micro_batch_size": None,
+    }
+
+
+def test_every_setting_whose_null_is_no_default_is_listed():
+    on_task = TaskTraining.model_fields.keys() & {name for name, _ in nullable(TrainingSpec)}
+    expected = {("training", "per_task", "*", name) for name in on_task} | {
+        (*path, name) for path, model in models(SuiteSpec) for name, default in nullable(model) if default is not None
+    }
+    assert set(NULL_IS_A_VALUE) == expected
+
+
+def nullable(model):
+    for name, field in model.model_fields.items():
+        if type(None) in get_args(field.annotation):
+            yield name, field.default
+
+
+def models(model, path=()):
+    """The path and class of every mapping of settings that dotted keys reach; of a mapping by name, `*`."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Strict):
+                by_name = get_origin(field.annotation) is dict
+                yield from models(kind, (*path, name, "*") if by_name else (*path, name))
 
 
 def test_last_setting_wins(write):

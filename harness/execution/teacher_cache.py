@@ -22,7 +22,7 @@ from harness.storage import atomic_writes, cache_dir, folder_checks
 from harness.storage.frozen_model import FrozenModel
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
-from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
+from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, size_in_bytes, stored_for
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Teacher
 
@@ -130,7 +130,8 @@ def _complete(
         names | {"logits"} | (set() if outputs.kind in ("token_classification", "qa") else {"pooled"})
     )
     teacher = load()
-    _evict(_required_bytes(outputs, missing, teacher), outputs.folder, spec.teacher_cache.max_gb, context.claims)
+    required = _additional_bytes(outputs, missing, teacher, spec.training.precision)
+    _evict(required, outputs.folder, spec.teacher_cache.max_gb, context.claims)
     description = f"outputs of {teacher.name} on {outputs.data.task.name}"
     try:
         with preparing(context.host, description, "batches", len(outputs.layout.batches)) as tell:
@@ -179,10 +180,18 @@ def _evict(required: float, current: Path, max_gb: float, claims: Claims) -> Non
                 claims.release(folder)
 
 
-def _required_bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher) -> float:
-    """Upper bound of the bytes that the outputs will take on disk."""
-    width = shape(teacher.model.config, teacher.name).hidden
-    return sum(4.0 * width * outputs.layout.entries(name, outputs.kind) for name in names if name != "logits")
+def _additional_bytes(outputs: TeacherOutputStore, names: Collection[str], teacher: Teacher, precision: str) -> float:
+    """Upper bound of the bytes that the outputs will add to the disk: less what an unfinished pass has written."""
+    hidden, labels = shape(teacher.model.config, teacher.name).hidden, outputs.data.task.num_labels
+    return sum(
+        size_in_bytes(outputs.layout.entries(name, outputs.kind), labels if name == "logits" else hidden, precision)
+        - _file_size(outputs.file(name))
+        for name in names
+    )
+
+
+def _file_size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _folder_size(folder: Path) -> int:

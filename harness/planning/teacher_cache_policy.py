@@ -20,7 +20,7 @@ from harness.storage.derived_values import derived
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
-from harness.teacher_outputs.output_store import by_token, stored_for
+from harness.teacher_outputs.output_store import by_token, size_in_bytes, stored_for
 from harness.training.schedule import stage_steps
 
 GB = 10**9
@@ -192,7 +192,7 @@ class _TaskPolicy:
         )
         entries = size.tokens if by_token(name, kind) else size.rows
         width = job.method.task.num_labels if name == "logits" else hidden
-        return entries * width * (2 if self.training.precision == "bf16" else 4)
+        return size_in_bytes(entries, width, self.training.precision)
 
     def _read_seconds(self, job: RunJob, index: int, teacher: TeacherJob, names: frozenset[str]) -> float:
         """Estimate the seconds of reading the outputs of the training set from the cache."""

@@ -33,6 +33,7 @@ from harness.teacher_outputs.output_store import (
     TeacherOutputStore,
     by_token,
     dtype,
+    kept_dtype,
     tokens_last,
 )
 from harness.training import finite_checks
@@ -158,7 +159,7 @@ class _Pass:
         stored = {}
         for name, block in blocks.items():
             given = str(block.dtype).removeprefix("torch.")
-            kept = "bfloat16" if self.training.precision == "bf16" else given
+            kept = kept_dtype(given, self.training.precision)
             self.entries[name] = StoredTensor(shape=tuple(block.shape[1:]), kept=kept, given=given)
             stored[name] = block.to(dtype(kept)).contiguous().cpu().view(torch.uint8)
         return stored

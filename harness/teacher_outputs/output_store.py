@@ -290,6 +290,16 @@ def _file(folder: Path, name: str) -> Path:
     return folder / f"{name.replace('[', '.').rstrip(']')}.bin"
 
 
+def kept_dtype(given: str, precision: str) -> str:
+    """The dtype in files of an output of dtype `given`, if models run in that `training.precision`."""
+    return "bfloat16" if precision == "bf16" else given
+
+
+def size_in_bytes(entries: float, width: int, precision: str) -> float:
+    """Upper bound of the bytes of an output's file: of `entries` entries with `width` elements, at most float32."""
+    return entries * width * dtype(kept_dtype("float32", precision)).itemsize
+
+
 def dtype(name: str) -> torch.dtype:
     """The torch dtype called `name`, such as ``float32`` or ``bfloat16``."""
     value = getattr(torch, name)

@@ -124,6 +124,28 @@ def test_the_oldest_outputs_are_removed_for_new_ones(small):
     assert sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin")) < 1.2e6
 
 
+@pytest.mark.parametrize(("precision", "is_begun"), [("bf16", False), ("fp32", True)])
+def test_no_more_is_removed_than_the_new_outputs_take(small, precision, is_begun):
+    """The bytes in the file count, less those of an unfinished pass, which are on the disk already."""
+    first, second = (
+        ("methods=[tinybert]", "seeds=[1]", f"training.precision={precision}", f"teachers.base.lr={lr}")
+        for lr in (1e-3, 2e-3)
+    )
+    small.run(*first)
+    (kept,) = (folder for folder in teacher_cache.root().iterdir() if folder.is_dir())
+    small.run(*second)
+    (new,) = (folder for folder in teacher_cache.root().iterdir() if folder.is_dir() and folder != kept)
+    size = sum(file.stat().st_size for file in teacher_cache.root().rglob("*.bin"))
+    if is_begun:
+        (new / output_store.MANIFEST).unlink()
+    else:
+        shutil.rmtree(new)
+    forget(small, "results")
+    assert not small.run(*second, f"teacher_cache.max_gb={1.1 * size / 1e9}").failed
+    assert (new / output_store.MANIFEST).exists(), "computed again"
+    assert kept.exists()
+
+
 def test_claimed_outputs_are_not_removed(small):
     limit = "teacher_cache.max_gb=0.0006"
     small.run("methods=[tinybert]", "seeds=[1]", limit)

@@ -66,8 +66,9 @@ def _report(folder: Path, findings: Findings, *, repair: bool) -> bool:
         remaining = [finding for finding in findings.broken if not finding.to_set_aside]
         typer.echo(f"{folder}: {len(movable)} set aside in {target}; run the suite again to make what is missing")
     if remaining:
-        remedy = "see above" if repair else f"`harness doctor {folder} --repair` sets aside what is damaged"
-        typer.echo(f"{folder}: {len(remaining)} of {findings.checked} checked parts are broken; {remedy}")
+        command = f"`harness doctor {folder} --repair` sets aside what is damaged"
+        remedy = "see above" if repair or not movable else command
+        typer.echo(f"{folder}: {len(remaining)} of {findings.checked} checked parts cannot be used; {remedy}")
     else:
         typer.echo(f"{folder}: sound ({findings.checked} parts checked)")
     return not remaining

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.api.errors import UserError
 from harness.storage import atomic_writes, checksums, set_aside
 from harness.storage.disk_errors import DiskError
-from harness.storage.store import Store
+from harness.storage.store import OtherVersionError, Store
 
 DATA = ("predictions.parquet", "student")
 """What a run, a teacher or a text stage stores besides its record. A user may remove it."""
@@ -27,13 +27,14 @@ class State(StrEnum):
 
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    OTHER_VERSION = "other version"
     LEFTOVER = "leftover"
     UNFINISHED = "unfinished"
     CLAIMED = "claimed"
     REMOVED = "removed"
 
 
-BROKEN = {State.DAMAGED, State.UNREADABLE}
+BROKEN = {State.DAMAGED, State.UNREADABLE, State.OTHER_VERSION}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Findings:
             # Moving a file that this user may not read, or that no descriptor is left for, would repair nothing.
             is_movable = isinstance(cause, OSError) and cause.errno == errno.EIO
             self.items.append(Finding(path, State.UNREADABLE, str(error), is_movable))
+        except OtherVersionError as error:  # the version that wrote it can read it
+            self.items.append(Finding(path, State.OTHER_VERSION, str(error), is_movable=False))
         except (UserError, checksums.CorruptFileError) as error:
             self.items.append(Finding(path, State.DAMAGED, str(error)))
 
@@ -113,7 +116,12 @@ def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
 
 def _check_result(path: Path, findings: Findings, read: Callable[[str], object | None]) -> None:
     """Check the record and the data of a run, a teacher or a text stage."""
-    if read(path.name) is None:
+    try:
+        record = read(path.name)
+    except OtherVersionError:
+        checksums.verify_existing(path)  # a damaged record may name any version
+        raise
+    if record is None:
         findings.add(path, State.UNFINISHED, "has no record; the next run writes it")
         return
     for data in removed_data(path):

@@ -51,6 +51,10 @@ REMEDY = (
 )
 
 
+class OtherVersionError(UserError):
+    """A file was written by a version of kd-harness with another `SCHEMA_VERSION`."""
+
+
 class Store:
     """The results of one suite. The first save creates `folder`.
 
@@ -369,7 +373,7 @@ def _document(text: str, path: Path) -> object:
 def _check_version(document: object, path: Path) -> None:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
-        raise UserError(
+        raise (OtherVersionError if type(version) is int else UserError)(
             Problem(
                 f"schema_version is {version!r}, expected {SCHEMA_VERSION} by this version of kd-harness; "
                 f"use the version that wrote it, or {REMEDY}",

@@ -188,6 +188,22 @@ def test_results_of_older_versions_are_sound(suite):
     assert check_folder(results(suite), repair=False) == 0
 
 
+def test_results_of_another_format_are_listed_and_stay(suite, capsys):
+    record, plan = sorted(results(suite).glob("runs/*/record.json"))[0], results(suite) / "plan.json"
+    for path in (record, plan):
+        path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    assert check_folder(results(suite), repair=False) == 1
+    assert "damaged" in capsys.readouterr().out, "the checksum tells that nobody wrote this version"
+    checksums.add(record.parent, record)
+    assert check_folder(results(suite), repair=True) == 1
+    output = capsys.readouterr().out
+    assert output.count("other version") == 2
+    assert "cannot be used; see above" in output
+    assert record.exists()
+    assert plan.exists()
+    assert not (results(suite) / set_aside.NAME).exists()
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(app, "gc", SimpleNamespace(disable=lambda: None, freeze=lambda: None))
     monkeypatch.setattr(sys, "argv", ["harness", "doctor", *map(str, arguments)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.config.diagnostics import Diagnostics
+from harness.config.yaml_tree import KeyPath
 from harness.resolution import text_stages
 from harness.resolution.request_options import options_of
 from harness.resolution.suite import Cell, MethodVariant, Suite
@@ -24,25 +25,43 @@ def check_unused_options(
     """
     if not cells or not {name for cell in cells for name in (cell.student, *variant.teachers)} <= shapes.keys():
         return
-    grid = suite.spec.methods[int(variant.path[1])].grid
-    for option, default_variant in _variants_with_default(variant):
+    for option, path, set_variant, set_cells in _settings(suite, variant, cells):
+        default_variant = _with_default(set_variant, option)
+        if default_variant is None or not set_cells:
+            continue
         try:
-            reason = _unused_reason(suite, variant, default_variant, cells, shapes)
+            reason = _unused_reason(suite, set_variant, default_variant, set_cells, shapes)
         except Exception:  # a fault of the method; cell_resolution reports it if a cell is affected
             continue
         if reason:
-            section = "grid" if option in grid else "options"
-            diagnostics.add((*variant.path, section, option), f"has no effect: {reason}")
+            diagnostics.add(path, f"has no effect: {reason}")
 
 
-def _variants_with_default(variant: MethodVariant) -> Iterator[tuple[str, MethodVariant]]:
-    """Yield each option of `keyed_separately` that the row sets to a non-default value, and the row with the default
-    instead."""
-    config, defaults = variant.config, variant.method.Config()
-    for option in sorted(config.keyed_separately & config.model_fields_set):
-        default = getattr(defaults, option)
-        if getattr(config, option) != default:
-            yield option, replace(variant, config=config.model_copy(update={option: default}))
+def _settings(
+    suite: Suite, variant: MethodVariant, cells: Sequence[Cell]
+) -> Iterator[tuple[str, KeyPath, MethodVariant, list[Cell]]]:
+    """Yield each option that the row's entry sets, its path, the row that has it, and the cells that it applies to."""
+    entry = suite.spec.methods[int(variant.path[1])]
+    on_task = {task: settings.options for task, settings in entry.per_task.items()}
+    for option in sorted(entry.options.keys() | entry.grid.keys()):
+        section = "grid" if option in entry.grid else "options"
+        own_cells = [cell for cell in cells if option not in on_task.get(cell.task.name, {})]
+        yield option, (*variant.path, section, option), variant, own_cells
+    for task, options in on_task.items():
+        task_cells = [cell for cell in cells if cell.task.name == task]
+        for option in sorted(options):
+            yield option, (*variant.path, "per_task", task, "options", option), variant.on(task), task_cells
+
+
+def _with_default(variant: MethodVariant, option: str) -> MethodVariant | None:
+    """Return the row with the default of an option; None if it has that already, or the option is in its own key."""
+    config = variant.config
+    if option not in config.keyed_separately:
+        return None
+    default = getattr(variant.method.Config(), option)
+    if getattr(config, option) == default:
+        return None
+    return replace(variant, config=config.model_copy(update={option: default}))
 
 
 def _unused_reason(

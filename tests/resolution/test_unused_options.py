@@ -30,6 +30,21 @@ methods:
             ["`general: false` skips", "remove one"],
         ),
         (suite("tinybert: {augment: {model: a/b}}", "squad"), "tinybert.augment", ["does not use it on squad; remove"]),
+        (
+            suite("tinybert: {per_task: {squad: {augment: {model: a/b}}}}", "squad, sst2"),
+            "tinybert.per_task.squad.augment",
+            ["does not use it on squad; remove"],
+        ),
+        (
+            suite("tinybert: {augment: {model: a/b}, per_task: {sst2: {augment: false}}}", "squad, sst2"),
+            "tinybert.augment",
+            ["does not use it on squad; remove"],
+        ),
+        (
+            suite("minilm: {per_task: {sst2: {assistant: true}}}"),
+            "minilm.per_task.sst2.assistant",
+            ["the suite has none"],
+        ),
     ],
 )
 def test_unused_options_are_reported_with_their_key(suite_problems, text, key, words):
@@ -47,6 +62,11 @@ def test_unused_options_are_reported_with_their_key(suite_problems, text, key, w
         suite("tinybert: {augment: {model: a/b}}"),
         suite("tinybert: {augment: {model: a/b}}", "squad, sst2"),
         suite("tinybert: {augment: false}", "squad"),
+        suite("tinybert: {per_task: {sst2: {augment: {model: a/b}}}}", "squad, sst2"),
+        suite("tinybert: {augment: {model: a/b}, per_task: {squad: {augment: false}}}", "squad, sst2"),
+        suite("tinybert: {augment: {model: a/b}, per_task: {squad: {temperature: 2}}}", "squad, sst2"),
+        suite("tinybert: {per_task: {rte: {augment: {model: a/b}}}}", "squad, sst2"),
+        suite("minilm: {per_task: {sst2: {assistant: true}}}", rest=TEXT),
     ],
 )
 def test_options_with_an_effect_are_valid(suite_problems, text):

@@ -39,7 +39,7 @@ def predict_file(
     tables.format_of(out)
     if out.resolve() == file.resolve():
         raise UserError(Problem("is the input file, which is not replaced; write to another file", "--out"))
-    table = tables.read(file)
+    table = tables.read(file).storable(out)  # an error now, and not after all rows are predicted
     import torch
 
     from harness.planning.devices import best_device, refuse_absent

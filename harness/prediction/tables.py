@@ -53,11 +53,19 @@ class Table:
         rows: list[dict[str, Any]] = self.content.to_pylist()
         return rows
 
+    def storable(self, path: Path) -> Table:
+        """The table as a file at `path` can hold it: with typed columns for parquet, else as it is.
+
+        Raises:
+            UserError: the extension is unknown, or parquet cannot hold a column.
+        """
+        return Table(self.names, self.arrow()) if format_of(path) == ".parquet" else self
+
     def arrow(self) -> pa.Table:
         """The typed columns.
 
         Raises:
-            UserError: the values of a column have no common type.
+            UserError: the values of a column have no common type, or none that parquet has.
         """
         import pyarrow as pa
 
@@ -67,6 +75,7 @@ class Table:
         for name in self.names:
             try:
                 columns[name] = pa.array(self.column(name))
+                _parquet_bytes(pa.table({name: columns[name][:0]}))  # parquet has no objects without keys
             except (pa.ArrowException, OverflowError) as error:
                 message = f"parquet cannot hold its values ({error}); write to a .jsonl file instead"
                 raise UserError(Problem(message, f"column {name!r}")) from error
@@ -229,8 +238,12 @@ def _jsonl(table: Table, path: Path) -> bytes:
 
 
 def _parquet(table: Table, path: Path) -> bytes:
+    return _parquet_bytes(table.arrow())
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(table.arrow(), buffer)
+    parquet.write_table(table, buffer)
     return buffer.getvalue()

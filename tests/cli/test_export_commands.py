@@ -108,6 +108,7 @@ def test_a_run_of_an_incomplete_row_can_be_exported(tmp_path, call):
         (["{folder}/m", "in.csv", "--out", "in.csv"], "--out: is the input file, which is not replaced"),
         (["{folder}/m", "in.csv", "--out", "out.csv", "--text", "texd"], "no column 'texd'; did you mean 'text'"),
         (["{folder}/m", "in.csv", "--out", "out.csv", "--device", "tpu"], "there is no tpu here"),
+        (["{folder}/absent", "in.jsonl", "--out", "out.parquet"], "column 'other': parquet cannot hold its values"),
     ],
 )
 def test_predict_that_is_refused(results, tmp_path, call, monkeypatch, arguments, message):
@@ -115,11 +116,12 @@ def test_predict_that_is_refused(results, tmp_path, call, monkeypatch, arguments
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "m", "classification")
     Path("in.csv").write_text("text,other\na,b\n")
+    Path("in.jsonl").write_text('{"text": "a", "other": {}}\n')
     arguments = [argument.format(folder=tmp_path) for argument in arguments]
     code, printed, errors = call("predict", *arguments, "--results", results)
     assert (code, printed) == (2, "")
     assert message.format(results=results) in errors
-    assert not Path("out.csv").exists()
+    assert not list(Path().glob("out.*"))
 
 
 class Glue:

@@ -64,11 +64,12 @@ def test_objects_keep_their_values_and_names(tmp_path):
     assert renamed == {"n": "predicted_n"}
 
 
-@pytest.mark.parametrize("values", [[1, "x"], [{"a": 1}, [1]], [2**64, 1], [2**200, 1]])
-def test_values_without_a_common_type_are_no_parquet_column(tmp_path, values):
+@pytest.mark.parametrize("values", [[1, "x"], [{"a": 1}, [1]], [2**64, 1], [2**200, 1], [{}, {}], [[{}], []]])
+def test_values_without_a_type_of_parquet_are_no_parquet_column(tmp_path, values):
     table = tables.Table(["text", "odd"], [{"text": "a", "odd": value} for value in values])
     with pytest.raises(UserError, match=r"column 'odd': parquet cannot hold its values .* \.jsonl file"):
         tables.write(table, tmp_path / "a.parquet")
+    assert table.storable(tmp_path / "a.jsonl") is table
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])

@@ -56,12 +56,18 @@ def _copies(teacher: ModelShape) -> Sizes:
     return {
         f"{layers}x{teacher.hidden}": {
             "layers": layers,
-            # as `init: uniform`, which is for depths that divide the teacher's only
-            "init": [number * teacher.layers // layers for number in range(1, layers + 1)],
+            "init": _evenly_spaced(layers, teacher.layers),
             "init_from": "teacher",
         }
         for layers in _depths(teacher)
     }
+
+
+def _evenly_spaced(layers: int, of_teacher: int) -> str | list[int]:
+    """The `init` of a student, which is in the keys of its runs: ``uniform`` if the depths allow it, else a list."""
+    if of_teacher % layers == 0:
+        return "uniform"
+    return [number * of_teacher // layers for number in range(1, layers + 1)]
 
 
 def _narrower(teacher: ModelShape) -> Sizes:

@@ -19,6 +19,7 @@ from harness.distill.halving import Candidate
 from harness.distill.request import Request
 from harness.distill.rung_times import RungTime, RungTimes
 from harness.distill.suite_content import Setting
+from harness.distill.teacher_facts import TeacherFacts
 from harness.export import exporting, model_folder
 from harness.models import pretrained
 from harness.planning import task_data
@@ -118,13 +119,10 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     found = data_columns.find_columns(columns, text=request.text, text_pair=request.text_pair, label=request.label)
     cells = columns[found.label]
     kind = facts.kind or teacher_facts.kind_of_labels(cells)
-    labels = None
-    if kind != "regression" and (values := label_matching.label_values(cells, kind, request.separator)) is not None:
-        fewest = 1 if kind == "multilabel" else 2
-        labels = label_matching.match(values, request.classes, facts.classes, found.label, fewest=fewest)
-    students = student_sizes.student_sizes(facts.config, request.max_parameters)
+    labels, outputs = _labels(request, facts, kind, found.label, cells)
+    students = student_sizes.student_sizes(facts.config, request.max_parameters, outputs)
     if not students:
-        fewest = student_sizes.fewest_parameters(facts.config)
+        fewest = student_sizes.fewest_parameters(facts.config, outputs)
         message = f"no student has as few parameters as {request.max_parameters:,}; the smallest one has {fewest:,}"
         raise UserError(Problem(message, "--max-params"))
     pair = f" and {found.text_pair!r}" if found.text_pair else ""
@@ -134,6 +132,20 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     max_length = min(request.max_length, facts.positions or request.max_length)
     say(f"texts are truncated to {max_length} tokens")
     return Setting(kind, found, labels, facts.kind is not None, students, max_length)
+
+
+def _labels(
+    request: Request, facts: TeacherFacts, kind: str, column: str, cells: Sequence[Any]
+) -> tuple[dict[str, str] | None, int]:
+    """The `labels` of the task, see `label_matching.match`, and the number of outputs of its head."""
+    if kind == "regression":
+        return None, 1
+    values = label_matching.label_values(cells, kind, request.separator)
+    if values is None:
+        return None, len(facts.classes)
+    fewest = 1 if kind == "multilabel" else 2
+    labels = label_matching.match(values, request.classes, facts.classes, column, fewest=fewest)
+    return labels, len(facts.classes) or len(label_matching.distinct(values))
 
 
 def _training_seconds(store: Store) -> float:

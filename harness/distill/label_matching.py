@@ -31,6 +31,11 @@ def label_values(cells: Sequence[Any], kind: str, separator: str | None) -> list
         return None
 
 
+def distinct(values: Sequence[Any]) -> list[str]:
+    """The sorted labels among the values; empty values are none."""
+    return sorted({value_text(value) for value in values} - {""})
+
+
 def match(
     values: Sequence[Any], given: Mapping[str, str], classes: Sequence[str], column: str, *, fewest: int = 2
 ) -> dict[str, str] | None:
@@ -49,7 +54,7 @@ def match(
     Raises:
         UserError: a value cannot be matched, a name is no class of the teacher, or the examples have too few classes.
     """
-    values = sorted({value_text(value) for value in values} - {""})
+    values = distinct(values)
     if not classes:
         if given:
             raise UserError(Problem("the teacher has no classes; the classes are the labels of the data", "--class"))

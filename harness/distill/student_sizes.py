@@ -25,7 +25,7 @@ Sizes = dict[str, dict[str, object]]
 """Students of a suite: name -> its settings."""
 
 
-def student_sizes(teacher: PretrainedConfig, max_parameters: int | None) -> Sizes:
+def student_sizes(teacher: PretrainedConfig, max_parameters: int | None, outputs: int) -> Sizes:
     """Return the students of a suite.
 
     Students with the teacher's width copy evenly spaced layers of it, the last one among them. If `max_parameters`
@@ -34,18 +34,23 @@ def student_sizes(teacher: PretrainedConfig, max_parameters: int | None) -> Size
 
     Args:
         teacher: its configuration.
-        max_parameters: largest number of parameters, with a head for classification; None: no limit.
+        max_parameters: largest number of parameters, those of the head among them; None: no limit.
+        outputs: of the head, which the configuration of a teacher without one does not know.
     """
     shape = families.shape(teacher, "the teacher")
     if max_parameters is None:
         return _copies(shape)
-    return _within(max_parameters, _copies(shape), teacher) or _within(max_parameters, _narrower(shape), teacher)
+
+    def within(students: Sizes) -> Sizes:
+        return {name: size for name, size in students.items() if _parameters(size, teacher, outputs) <= max_parameters}
+
+    return within(_copies(shape)) or within(_narrower(shape))
 
 
-def fewest_parameters(teacher: PretrainedConfig) -> int:
+def fewest_parameters(teacher: PretrainedConfig, outputs: int) -> int:
     """The parameters of the smallest student that `student_sizes` can return."""
     narrower = _narrower(families.shape(teacher, "the teacher"))
-    return min(_parameters(student, teacher) for student in narrower.values())
+    return min(_parameters(student, teacher, outputs) for student in narrower.values())
 
 
 def _depths(teacher: ModelShape) -> list[int]:
@@ -82,17 +87,14 @@ def _narrow(layers: int, hidden: int, teacher: ModelShape) -> dict[str, object]:
     return {"layers": layers, "hidden": hidden, "heads": heads, "ffn": hidden * teacher.ffn // teacher.hidden}
 
 
-def _within(limit: int, students: Sizes, teacher: PretrainedConfig) -> Sizes:
-    return {name: student for name, student in students.items() if _parameters(student, teacher) <= limit}
-
-
-def _parameters(student: Mapping[str, object], teacher: PretrainedConfig) -> int:
+def _parameters(student: Mapping[str, object], teacher: PretrainedConfig, outputs: int) -> int:
     """Counted on the meta device: no weights are allocated."""
     import torch
 
     from harness.models import heads, students
 
     config = students.resized_config(StudentSpec.model_validate(student), teacher)
+    config.num_labels = outputs
     with torch.device("meta"):
         model = heads.auto_class("classification").from_config(config)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from transformers import pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, pipeline
 
 import harness
 from harness.analysis import best_students
@@ -244,6 +244,21 @@ def test_labels_of_a_teacher_of_several_labels_are_separated(request_of):
     suite = yaml.safe_load(distilled.suite.read_text())
     assert suite["tasks"][0]["tags"]["kind"] == "multilabel"
     assert distilled.facts.run.record.metrics.keys() >= {"f1_micro"}
+
+
+@pytest.mark.parametrize(("label", "outputs"), [(lambda row: "abcde"[row % 5], 5), (lambda row: row / 8, 1)])
+def test_parameters_are_those_with_the_head_that_the_data_need(request_of, label, outputs):
+    folder = request_of().folder.parent
+    AutoModel.from_pretrained(folder / "teacher").save_pretrained(folder / "encoder")
+    (folder / "rows.csv").write_text("\n".join(["text,label", *(f"film {row},{label(row)}" for row in range(300))]))
+    config = AutoConfig.from_pretrained(folder / "encoder", num_labels=outputs)
+    parameters = AutoModelForSequenceClassification.from_config(config).num_parameters()
+
+    def students(limit):
+        return examine(replace(request_of(max_parameters=limit), teacher="encoder", data="rows.csv")).students
+
+    assert list(students(parameters)) == ["1x16"]
+    assert list(students(parameters - 1)) == ["1x8"]
 
 
 @pytest.mark.parametrize(("labels", "classes"), [(("Cheap", "FAST"), {}), (("c", "f"), {"c": "cheap", "f": "fast"})])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,33 +26,40 @@ def held_out_rows(kind: TaskKind, train: Dataset, count: int, seed: int) -> NDAr
     Rows with the same `GROUP`, if there is such a column, and questions with the same context are held out together,
     so there may be fewer than `count`. Otherwise there are `count`, stratified to within one row by class (regression:
     decile of the labels; multilabel: the rarest class of a row; token classification: the rarest tag of a sentence).
-    At least one row of each class stays, since a class that is not trained cannot be predicted; so there are fewer than
-    `count` if too few others are left.
+    The only row of a class stays, and so does one row of each stratum of several, since a class that is not trained
+    cannot be predicted; so there are fewer than `count` if too few others are left. Multilabel and token
+    classification: a class that is in rows of several strata may nevertheless be held out as a whole.
     """
     if GROUP in train.column_names or kind == "qa":
         return _grouped(train[GROUP if GROUP in train.column_names else "context"][:], count, seed)
-    stratum = _strata(kind, train)
-    sizes = np.bincount(stratum)
+    labels = train["tags" if kind == "token_classification" else "label"][:]
     if kind == "regression":  # its strata are no classes
-        return _stratified(stratum, _apportion(sizes, count), seed)
-    several = np.where(sizes > 1, sizes, 0)
-    parts = _apportion(several, min(count, int(several.sum())))
-    return _stratified(stratum, np.minimum(parts, sizes - 1), seed)
+        stratum = _strata(kind, labels)
+        return _stratified(stratum, _apportion(np.bincount(stratum), count), seed)
+    rows = _not_alone(_strata(kind, labels))
+    stratum = _strata(kind, [labels[row] for row in rows])
+    sizes = np.bincount(stratum)
+    parts = np.minimum(_apportion(sizes, min(count, len(rows))), np.where(sizes > 1, sizes - 1, 1))
+    held_out = np.zeros(len(labels), dtype=bool)
+    held_out[rows] = _stratified(stratum, parts, seed)
+    return held_out
 
 
-def _strata(kind: TaskKind, train: Dataset) -> NDArray[np.int64]:
-    """Return the stratum of each row, [n], from 0."""
-    if kind in ("multilabel", "token_classification"):
-        labels = _rarest(train["label" if kind == "multilabel" else "tags"][:])
-    else:
-        labels = np.asarray(train["label"][:])
+def _not_alone(stratum: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers of the rows in strata of several rows."""
+    return np.flatnonzero(np.bincount(stratum)[stratum] > 1)
+
+
+def _strata(kind: TaskKind, labels: Sequence[Any]) -> NDArray[np.int64]:
+    """Return the stratum of each row, [n], from 0, by the label of each row, or its list of labels or tags."""
+    values = _rarest(labels) if kind in ("multilabel", "token_classification") else np.asarray(labels)
     if kind == "regression":
-        labels = np.searchsorted(np.quantile(labels, np.arange(1, BINS) / BINS), labels, side="right")
-    _, stratum = np.unique(labels, return_inverse=True)
+        values = np.searchsorted(np.quantile(values, np.arange(1, BINS) / BINS), values, side="right")
+    _, stratum = np.unique(values, return_inverse=True)
     return stratum
 
 
-def _rarest(rows: list[list[int]]) -> NDArray[np.int64]:
+def _rarest(rows: Sequence[list[int]]) -> NDArray[np.int64]:
     """Return the class of each row that the fewest rows have; -1 for a row without any."""
     classes, counts = np.unique(np.concatenate([[], *(sorted(set(row)) for row in rows)]), return_counts=True)
     rows_with = dict(zip(classes.astype(int).tolist(), counts.tolist(), strict=True))

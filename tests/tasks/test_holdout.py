@@ -12,6 +12,7 @@ from harness.config.selection_schema import SelectionSpec
 from harness.tasks import holdout
 from harness.tasks.fingerprints import limit_splits
 from harness.tasks.holdout import hold_out, split_training
+from harness.tasks.row_sampling import held_out_rows
 from harness.tasks.synthetic.generated_tasks import ENTAILMENT, QA, SENTIMENT
 
 SHARES = (0.5, 0.3, 0.19, 0.01)
@@ -202,3 +203,21 @@ def test_only_examples_of_their_class_are_too_few_to_hold_out():
     train = Dataset.from_dict({"id": list(map(str, labels)), "text": ["t"] * 200, "label": labels})
     with pytest.raises(UserError, match="has 200 training examples, too few"):
         split_training(task("classification"), splits(train), share=0.1, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "token_classification"])
+def test_only_examples_of_their_class_do_not_change_which_others_are_held_out(kind):
+    """Frequent labels in a row with a class of its own do not count, either."""
+    random = np.random.default_rng(4)
+    often = [sorted(random.choice(3, 2, replace=False).tolist()) for _ in range(201)]
+    alone = {17: [0, 7], 90: [1, 8], 150: [9]}
+
+    def train(rows):
+        if kind == "classification":
+            return Dataset.from_dict({"label": [row[-1] for row in rows]})
+        return Dataset.from_dict({"label" if kind == "multilabel" else "tags": rows})
+
+    expected = held_out_rows(kind, train([row for n, row in enumerate(often) if n not in alone]), 41, seed=1)
+    held = held_out_rows(kind, train([alone.get(n, row) for n, row in enumerate(often)]), 41, seed=1)
+    assert expected.sum() == held.sum() == 41
+    assert np.delete(held, [*alone]).tolist() == expected.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -15,6 +16,9 @@ DOCUMENT = "-DOCSTART-"
 
 COMMENT = "# "
 """Start of a comment, and of a row whose word is ``#``."""
+
+LINE_END = re.compile(r"\r{0,2}\n|\r")
+r"""``\n``, ``\r\n``, ``\r``, or ``\r\n`` that was converted twice. Other separators of lines may be words."""
 
 
 class _Line(NamedTuple):
@@ -54,7 +58,7 @@ def read_conll(text: str, tokens: str, tags: str, where: str) -> Table:
 
 def _sentences(text: str, tag_column: int) -> Iterator[Sequence[_Line]]:
     """Yield the rows of each sentence, without comments and starts of documents."""
-    lines = [_line(number, line) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = [_line(number, line) for number, line in enumerate(LINE_END.split(text), start=1)]
     first = next((line for line in lines if line.cells and line.cells[0] != DOCUMENT and not _is_marked(line)), None)
     sentence: list[_Line] = []
     for line in chain(lines, [_Line(0, " ", ())]):
@@ -68,8 +72,8 @@ def _sentences(text: str, tag_column: int) -> Iterator[Sequence[_Line]]:
 
 def _line(number: int, line: str) -> _Line:
     """Split a line at tabs or blanks alone: other white space, such as a no-break space, may be a word."""
-    separator = "\t" if "\t" in line.strip(" \t\r") else " "
-    cells = [cell for part in line.rstrip("\r").split(separator) if (cell := part.strip(" \t"))]
+    separator = "\t" if "\t" in line.strip(" \t") else " "
+    cells = [cell for part in line.split(separator) if (cell := part.strip(" \t"))]
     return _Line(number, separator, cells if line.strip() else ())
 
 

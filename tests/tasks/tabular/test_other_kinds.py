@@ -98,6 +98,15 @@ def test_a_number_sign_is_a_word_where_the_line_can_be_a_row(files, content, wor
     assert files.load(**NER, labels=["X"]).train["tokens"][:] == words
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_conll_files_have_any_line_ends(files, end):
+    files.write("rows.conll", CONLL.replace("\n", end))
+    train = files.load(**NER).train
+    assert train["tokens"][:] == [["Ada", "Lovelace", "lives", "in", "London"], ["It"]]
+    files.write("rows.conll", f"Ada O{end}{end}It O{end}London{end}")
+    assert "rows.conll, line 4: found one column" in files.problems(**NER)[0]
+
+
 def test_comments_of_conll_u_are_no_rows(files):
     files.write("rows.conll", CONLL_U)
     assert files.load(**NER, tokens="1", labels=["X"]).train["tokens"][:] == [["They", "like", "vitamin", "O"]]

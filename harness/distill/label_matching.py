@@ -70,7 +70,8 @@ def match(
         raise _unmatched(values, classes, column)
     if len({matched[value] for value in values}) < fewest:
         found = f"all examples have the class {matched[values[0]]}" if values else "no example has a label"
-        raise UserError(Problem(f"column {column!r}: {found}; a classifier needs examples of two classes", "--label"))
+        needed = "examples of two classes" if fewest > 1 else "examples with labels"
+        raise UserError(Problem(f"column {column!r}: {found}; a classifier needs {needed}", "--label"))
     absent = {name: name for name in classes if name not in matched.values()}
     return dict(sorted({**matched, **absent}.items(), key=lambda item: classes.index(item[1])))
 

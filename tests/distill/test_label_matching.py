@@ -63,7 +63,7 @@ def test_classes_without_examples_are_classes():
     ],
 )
 def test_one_class_alone_is_an_error(cells, given, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"{message}; a classifier needs examples of two classes"):
         match_labels(cells, given, CLASSES)
 
 
@@ -84,7 +84,7 @@ def test_labels_of_a_multilabel_column_are_matched_one_by_one():
 
 def test_a_task_of_several_labels_may_have_examples_of_one_class():
     assert label_matching.match(["a"], {}, ("a", "b"), "tags", fewest=1) == {"a": "a", "b": "b"}
-    with pytest.raises(UserError, match="no example has a label"):
+    with pytest.raises(UserError, match="no example has a label; a classifier needs examples with labels"):
         label_matching.match([], {}, ("a", "b"), "tags", fewest=1)
 
 

@@ -232,10 +232,13 @@ class Store:
         path = self.folder / "latency" / f"{key}.json"
         return _keyed(_read(path, LatencyRecord), path, key)
 
+    def latency_keys(self) -> list[str]:
+        """Return the keys of all latency measurements, sorted, without reading the records."""
+        return sorted(path.stem for path in self.folder.glob("latency/*.json"))
+
     def latencies(self) -> list[LatencyRecord]:
         """Return all latency measurements, the oldest first."""
-        keys = sorted(path.stem for path in self.folder.glob("latency/*.json"))
-        records = [record for key in keys if (record := self.latency(key))]
+        records = [record for key in self.latency_keys() if (record := self.latency(key))]
         return sorted(records, key=lambda record: (record.provenance.ended, record.key))
 
     def save_latency(self, record: LatencyRecord) -> None:

@@ -250,12 +250,12 @@ class SuiteExecution:
         return self.host.origin_of("engine", self.engine_name)
 
     def _save_plan(self) -> None:
-        """Store the plan. If the suite has no latency section, the stored settings stay: `harness latency` wrote them.
+        """Store the plan. If the suite has no latency section, the settings stay with which `harness latency` measured.
 
-        The board shows the measurements with these settings.
+        The board shows the measurements with these settings. Without measurements there is nothing to show.
         """
         stored = None
-        if self.file.latency is None:
+        if self.file.latency is None and self.store.latency_keys():
             with suppress(UserError):  # a damaged plan is replaced
                 stored = self.store.plan()
         kept = self.file if stored is None else self.file.model_copy(update={"latency": stored.latency})

@@ -102,6 +102,9 @@ def test_the_latency_command_measures_trained_students(small, harness, refuse_to
     assert harness.err == ""
     small.run(*without)
     assert "speed-up" in (small.store().folder / "leaderboard.md").read_text(), "a run without a section keeps it"
+    shutil.rmtree(small.store().folder / "latency")
+    small.run(*without)
+    assert small.store().plan().latency is None, "else the board says that the suite is not measured yet"
 
 
 def test_a_plan_that_another_process_stores_meanwhile_is_kept(small, monkeypatch):

@@ -78,9 +78,10 @@ def _read(case: Case, draw: int) -> set[str]:
 
 
 def _has_terms(case: Case, draw: int) -> bool:
+    """Whether the method computes its terms on the case while nothing is recorded."""
     try:
         case.evaluate(draws=draw)
-    except Exception:
+    except Exception:  # an author's code may raise anything; the check `terms` reports what
         return False
     return True
 

@@ -71,7 +71,8 @@ def _choices(spec: SuiteSpec) -> Iterator[tuple[str, str]]:
     if spec.tuning:
         rates = spec.tuning.lr_range(spec.training.lr)
         learning_rate = f", learning rate from {rates[0]:g} to {rates[1]:g}" if rates else ""
-        yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{learning_rate}"
+        sizes = f", batch size of {', '.join(map(str, spec.tuning.batch_size))}" if spec.tuning.batch_size else ""
+        yield "tuning", f"{spec.tuning.trials} trials of each row, task and student{learning_rate}{sizes}"
     if selection := spec.effective_selection:
         on = "the validation splits" if selection.on == "validation" else "examples held out of the training splits"
         yield "selection", f"{'best epoch, ' if selection.epoch == 'best' else ''}on {on}"

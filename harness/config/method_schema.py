@@ -13,10 +13,13 @@ from harness.config.strict_model import Strict
 
 
 class StageOverride(Strict):
-    """Length, learning rate and data of a stage. They override the method and the suite's `training`."""
+    """Length, learning rate, batch size and data of a stage. They override the method and the suite's `training`."""
 
     epochs: Epochs | None = Field(None, description="length in epochs of the training data; excludes `steps`")
     steps: Positive | None = Field(None, description="length in optimizer steps; excludes `epochs`")
+    batch_size: Positive | None = Field(
+        None, description="examples of a step; also replaces the token_budget of `training`"
+    )
     lr: Rate | None = Field(None, description="peak learning rate")
     schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
     warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of the stage's steps")
@@ -34,12 +37,19 @@ class StageOverride(Strict):
         fields = self.model_dump(exclude={"epochs", "steps"} if {"epochs", "steps"} & updates.keys() else None)
         return StageOverride(**{**fields, **updates})
 
+    def key_fields(self) -> dict[str, Any]:
+        """All fields, as JSON values. Keys of older versions, which had no `batch_size`, stay valid."""
+        fields = super().key_fields()
+        if self.batch_size is None:
+            del fields["batch_size"]
+        return fields
+
 
 class MethodOnTask(Strict):
     """Options and stages of an entry of `methods` that differ on one task."""
 
     stages: dict[str, StageOverride] = Field(
-        default_factory=dict, description="stage -> length, learning rate and data"
+        default_factory=dict, description="stage -> length, learning rate, batch size and data"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the method: the fields of its Config")
 
@@ -65,7 +75,7 @@ class MethodSpec(Strict):
         default_factory=dict, min_length=1, description="option -> values; one row per combination"
     )
     stages: dict[str, StageOverride] = Field(
-        default_factory=dict, description="stage -> length, learning rate and data"
+        default_factory=dict, description="stage -> length, learning rate, batch size and data"
     )
     per_task: dict[str, MethodOnTask] = Field(
         default_factory=dict, description="task -> options and stages that differ on this task"

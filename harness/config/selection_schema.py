@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.config.setting_types import Rate, Seed
+from harness.config.setting_types import Positive, Rate, Seed
 from harness.config.strict_model import Strict
 
 
@@ -46,7 +46,10 @@ class SelectionSpec(Strict):
 class TuningSpec(Strict):
     """Hyperparameter search over the options of methods, on a held-out part of the training split."""
 
-    not_in_key: ClassVar[Mapping[str, str]] = {"lr": "part of the key with the search space"}
+    not_in_key: ClassVar[Mapping[str, str]] = {
+        "lr": "part of the key with the search space",
+        "batch_size": "part of the key with the search space",
+    }
 
     trials: Annotated[int, Field(ge=2)] = Field(
         description="trials per row of the board, task and student; the first trial uses the defaults"
@@ -55,11 +58,16 @@ class TuningSpec(Strict):
     lr: list[Rate] | Literal["auto"] | None = Field(
         "auto", description="lowest and highest peak rate; auto: training.lr / 4 to training.lr * 4; null: not tuned"
     )
+    batch_size: list[Positive] | None = Field(
+        None, description="batch sizes to try, one of which is training.batch_size; default: not tuned"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if isinstance(self.lr, list) and (len(self.lr) != 2 or self.lr[0] >= self.lr[1]):
             raise ValueError(f"lr: expected two rates, the lowest and the highest, found {self.lr}")
+        if self.batch_size is not None and not len(self.batch_size) == len(set(self.batch_size)) >= 2:
+            raise ValueError(f"batch_size: expected two or more distinct sizes, found {self.batch_size}")
         return self
 
     def lr_range(self, default_lr: float) -> tuple[float, float] | None:

@@ -140,6 +140,10 @@ class TrainingSpec(Strict):
         overrides = self.per_task[task].overrides if task in self.per_task else {}
         return self.model_copy(update={**overrides, "per_task": {}})
 
+    def with_batch_size(self, size: int | None) -> TrainingSpec:
+        """Return the settings with that batch size instead of `batch_size` or `token_budget`; None: unchanged."""
+        return self if size is None else self.model_copy(update={"batch_size": size, "token_budget": None})
+
     @property
     def max_batch_size(self) -> int:
         """Examples of a step in which every example has `max_length` tokens."""

@@ -195,12 +195,13 @@ class _Cohorts:
                 raise
             except UserError as error:  # the method rejects the tuned values, or their record is damaged
                 yield artifact, one_line(error)
-        for student in self.cohorts.train(tuned):
-            if isinstance(student, UnbuiltStudent):
-                yield by_key[student.job.planned.key], student.error
-            else:
-                record = finish(student, self.cohorts.plan, self.cohorts.context)
-                yield by_key[record.key], record.error
+        for cohort in self.cohorts.plan.cohorts(tuned):  # tuned batch sizes may differ
+            for student in self.cohorts.train(cohort):
+                if isinstance(student, UnbuiltStudent):
+                    yield by_key[student.job.planned.key], student.error
+                else:
+                    record = finish(student, self.cohorts.plan, self.cohorts.context)
+                    yield by_key[record.key], record.error
 
     def _tuned(self, job: RunJob) -> RunJob:
         """The run with the tuned values of its row, if the row is tuned."""

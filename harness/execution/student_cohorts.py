@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from harness.api.stage_settings import StageData
 from harness.execution import (
     augmented_data,
     cohort_building,
@@ -27,6 +26,7 @@ from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher
 from harness.training.run import Run
+from harness.training.schedule import StageBatches
 from harness.training.staged_stream import BatchSource, StagedStream
 
 
@@ -81,46 +81,39 @@ class StudentCohorts:
         """Build the cohort of runs with the same batches. Returns it, them, and the task in the students' tokens."""
         first, teachers = jobs[0], _teachers(jobs)
         tokenizers = [first.tokenizer_ref, *(teacher.tokenizer_ref for teacher in teachers.values())]
-        stream, data, teacher_data = self._stream(first, tokenizers, augmented=True)
+        streams = {batches: self._stream(first, tokenizers, batches) for batches in dict.fromkeys(first.stage_batches)}
+        stages = [streams[batches] for batches in first.stage_batches]
         # An epoch is one pass over the task's own examples, also for runs that train on augmented data.
-        mixed_stages = len(set(first.stage_data)) > 1
-        task_stream = stream
-        if first.augmented:
-            task_stream, *_ = self._stream(first, tokenizers if mixed_stages else tokenizers[:1])
-        examples = max(each.examples for each in ((stream, task_stream) if mixed_stages else (stream,)))
-        built = self._runs(jobs, task_stream.batches_per_epoch, examples, data)
+        of_task = StageBatches.of("task", first.training)
+        epochs = streams.get(of_task) or self._stream(first, tokenizers[:1], of_task)
+        tokenized = stages[0].encoded
+        data = tokenized[stages[0].tokenizer_id]
+        built = self._runs(jobs, data, epochs, examples=max(stream.examples for stream in stages))
         runs = built.runs
         if not runs:
-            return Cohort(stream, {}, [], self.device), built, data
-        batches: BatchSource = stream
-        if mixed_stages:
-            streams: dict[StageData, BatchStream] = {"task": task_stream, "augmented": stream}
-            batches = StagedStream([streams[stage] for stage in first.stage_data], runs[0].progress.lengths)
-        sources = {
-            name: self._teacher(name, job, tokenized, jobs, runs)
-            for (name, job), tokenized in zip(teachers.items(), teacher_data, strict=True)
+            return Cohort(stages[0], {}, [], self.device), built, data
+        source: BatchSource = StagedStream(stages, runs[0].progress.lengths) if len(streams) > 1 else stages[0]
+        outputs = {
+            name: self._teacher(name, job, tokenized[job.tokenizer_ref.encoding_id(data.tokenizer_id)], jobs, runs)
+            for name, job in teachers.items()
         }
-        return Cohort(batches, sources, runs, self.device), built, data
+        return Cohort(source, outputs, runs, self.device), built, data
 
-    def _stream(
-        self, job: RunJob, tokenizers: Sequence[TokenizerRef], *, augmented: bool = False
-    ) -> tuple[BatchStream, TokenizedTask, list[TokenizedTask]]:
-        """The batch stream of runs like `job`, and the task in the students' and in each teacher's tokens."""
-        rows = job.augmented if augmented else None
+    def _stream(self, job: RunJob, tokenizers: Sequence[TokenizerRef], batches: StageBatches) -> BatchStream:
+        """The batch stream of stages with `batches` of runs like `job`, with the first tokenizer for students."""
+        rows = job.augmented if batches.data == "augmented" else None
         students, *teachers = self.tokenized.of(job.data, tokenizers, job.training.max_length, rows)
         others = {teacher.tokenizer_id: teacher for teacher in teachers}
-        stream = cohort_driver.batch_stream(students, job.training, data_seed=job.data_seed, others=others)
-        return stream, students, teachers
+        training = job.training.with_batch_size(batches.size)
+        return cohort_driver.batch_stream(students, training, data_seed=job.data_seed, others=others)
 
     def _runs(
-        self, jobs: Sequence[RunJob], batches_per_epoch: int, examples: int, data: TokenizedTask
+        self, jobs: Sequence[RunJob], data: TokenizedTask, epochs: BatchStream, *, examples: int
     ) -> BuiltRuns[RunJob]:
         """Build the runs, and restore those that have checkpoints."""
         sources, built = SourceModels(self.plan), BuiltRuns[RunJob]()
         for job in jobs:
-            built.add(
-                job, lambda job: prepare(job, self.plan, self.context, sources, data, batches_per_epoch, examples)
-            )
+            built.add(job, lambda job: prepare(job, self.plan, self.context, sources, data, epochs, examples))
         if augmented := jobs[0].augmented:
             summary = augmented_data.about(augmented).model_dump(include={"rows", "fingerprint"})
             for run in built.runs:

@@ -23,9 +23,10 @@ from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import Cost, RunRecord, SelectionRecord
 from harness.tasks.example_texts import validation_texts
 from harness.training import student_initialization
-from harness.training.batch_stream import TokenizedTask
+from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.best_epoch import BestEpoch
 from harness.training.run import Run
+from harness.training.schedule import own_batches_per_epoch
 from harness.training.scoring import Part, score
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def prepare(
     context: JobContext,
     sources: SourceModels,
     data: TokenizedTask,
-    batches_per_epoch: int,
+    epochs: BatchStream,
     examples: int,
 ) -> Run:
     """Build the run of a job, at its first step.
@@ -82,7 +83,7 @@ def prepare(
         context: the environment of the job.
         sources: models from which students are initialized.
         data: the tokenized task, with the examples on which the best epoch is chosen.
-        batches_per_epoch: batches in one pass over the task's own training data, also for augmented data.
+        epochs: batches of the task's own training data, by which epochs are counted, also on augmented data.
         examples: number of tokenized training examples; see `TaskInfo`.
     """
     planned, variant = job.planned, job.cell.variant
@@ -105,7 +106,8 @@ def prepare(
         teachers=job.sources,
         training=job.training,
         overrides=variant.stages,
-        batches_per_epoch=batches_per_epoch,
+        batches_per_epoch=epochs.batches_per_epoch,
+        own_batches_per_epoch=own_batches_per_epoch(variant.stages, epochs.examples),
         device=context.device,
         best=_best_epoch(data, context, run_id) if job.best_epoch else None,
         observe=run_records.reporter(context.host),

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from harness.planning import memory_estimate
 from harness.planning.jobs import RunJob, TaskData
 from harness.planning.plan import Plan
+from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study
 from harness.teacher_outputs import output_store
-from harness.training.schedule import stage_steps
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class _Passes:
         steps_with_teacher: dict[str, set[tuple[int, int]]] = {}
         for job in cohort:
             start = 0
-            for needs, length in stages_of(job):
-                for teacher, names in zip(job.teachers, needs, strict=False):
+            for planned in planned_stages(job):
+                length = planned.steps
+                for teacher, names in zip(job.teachers, planned.stage.needs.teachers, strict=False):
                     if names and job.reads_cache:
                         self.cache_fills[teacher.key, job.tokenizer_ref.fingerprint] = _batches(
                             job.data, output_store.BATCH_SIZE
@@ -111,18 +112,6 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
 def _student_bytes(plan: Plan, job: RunJob) -> int:
     load = plan.load(job)
     return memory_estimate.FLOAT * memory_estimate.parameters(load.student, load.batch_shape.vocabulary)
-
-
-def stages_of(job: RunJob) -> list[tuple[tuple[frozenset[str], ...], int]]:
-    """Return, for each stage, the outputs that it needs of each teacher, and its number of steps."""
-    stages = job.stages
-    lengths = stage_steps(
-        stages,
-        job.cell.variant.stages,
-        epochs=job.training.epochs,
-        batches_per_epoch=_batches(job.data, job.training.max_batch_size),
-    )
-    return [(stage.needs.teachers, length) for stage, length in zip(stages, lengths, strict=True)]
 
 
 def _union_length(intervals: Collection[tuple[int, int]]) -> int:

@@ -19,7 +19,7 @@ from harness.planning.job_graph import (
     Resources,
     TeacherTraining,
 )
-from harness.planning.jobs import RunJob, TeacherJob, TextStageJob
+from harness.planning.jobs import CohortId, RunJob, TeacherJob, TextStageJob
 from harness.planning.memory_estimate import peak
 from harness.planning.plan import Plan
 from harness.planning.time_estimate import START_SECONDS, TimeEstimate
@@ -183,7 +183,7 @@ class _GraphBuilder:
             yield self._job("teacher outputs", [complete], 0, work.teacher.data.task.name)
 
     def _tuning(self, studies: Sequence[tuning_studies.Study]) -> Iterator[Job]:
-        groups: dict[tuple[str, str, int, str, int], list[tuning_studies.Study]] = {}
+        groups: dict[CohortId, list[tuning_studies.Study]] = {}
         for study in studies:
             groups.setdefault(study.trial(0, study.defaults).cohort, []).append(study)
         for group in groups.values():

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
 from harness.api.method import Augmentation, Cofinetuning, General, Method, MethodConfig, Stage, TaskInfo
-from harness.api.stage_settings import StageData
 from harness.api.task import Splits, Task
 from harness.config.method_schema import StageOverride
 from harness.config.student_schema import StudentSpec
@@ -21,7 +20,7 @@ from harness.storage.plan_file import DataReport, PlannedRun
 from harness.storage.records import TuningSummary
 from harness.tasks.corpus import TextCorpus
 from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts
-from harness.training.schedule import stage_data
+from harness.training.schedule import StageBatches, stage_data, stage_training
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -254,6 +253,10 @@ class Lineage:
         return max((teacher.place or 0 for teacher in self.teachers), default=0)
 
 
+CohortId = tuple[str, str, int, str, tuple[object, ...], int]
+"""Task, tokenizer, data seed, augmented data, batches, and number of runs that come before in a chain of teachers."""
+
+
 @dataclass(frozen=True)
 class RunJob:
     """A student to train.
@@ -262,8 +265,8 @@ class RunJob:
         checkpoint: the checkpoint that the suite initializes the student from; without one it starts from `source`.
         lineage: the teachers that this run depends on.
         first: the lineage of the first seed's run, with which the row is tuned.
-        training: the suite's settings for the task, with the tuned learning rate if there is one.
-        augmented: the data that replace the task's training data in the stages given by `stage_data`.
+        training: the suite's settings for the task, with the tuned learning rate and batch size if there are any.
+        augmented: the data that replace the task's training data in the stages given by `stage_batches`.
         general: the text stage whose student it starts from.
         reads_cache: whether it reads cached teacher outputs.
         trial: number of the tuning trial, None for a run of the suite.
@@ -339,21 +342,33 @@ class RunJob:
         return any(stage.live for stage in self.stages)
 
     @property
-    def stage_data(self) -> tuple[StageData, ...]:
-        """The data set that each stage trains on."""
-        return stage_data(self.stages, self.cell.variant.stages, augmented=self.augmented is not None)
+    def stage_batches(self) -> tuple[StageBatches, ...]:
+        """The batches of each stage."""
+        data = stage_data(self.stages, self.cell.variant.stages, augmented=self.augmented is not None)
+        return tuple(map(StageBatches.of, data, self.stage_training))
 
     @property
-    def cohort(self) -> tuple[str, str, int, str, int]:
+    def stage_training(self) -> tuple[TrainingSpec, ...]:
+        """The training settings of each stage."""
+        return stage_training(self.stages, self.cell.variant.stages, self.training)
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest number of examples of a step in any stage, if every example has `max_length` tokens."""
+        return max((settings.max_batch_size for settings in self.stage_training), default=self.training.max_batch_size)
+
+    @property
+    def cohort(self) -> CohortId:
         """Cohort id: runs with equal ids train on the same batches, and none of them learns from another one."""
         augmented = self.augmented.key if self.augmented else ""
-        if len(set(self.stage_data)) > 1:  # the step at which the data change decides which batches a run sees
-            augmented += f" {self._stage_lengths}"
-        return self.data.task.name, self.tokenizer_ref.fingerprint, self.data_seed, augmented, self.depth
+        batches: tuple[object, ...] = tuple(dict.fromkeys(self.stage_batches))
+        if len(batches) > 1:  # the step at which they change decides which batches a run sees
+            batches = self._stage_lengths
+        return self.data.task.name, self.tokenizer_ref.fingerprint, self.data_seed, augmented, batches, self.depth
 
     @property
     def _stage_lengths(self) -> tuple[object, ...]:
-        """The settings that decide the first step of each stage, and the data of each."""
+        """The settings that decide the first step of each stage, and the batches of each."""
         overrides = self.cell.variant.stages
         lengths = [
             (source.steps, source.epochs)
@@ -361,7 +376,7 @@ class RunJob:
             for override in [overrides.get(stage.name)]
             for source in [override if override and (override.steps or override.epochs) else stage]
         ]
-        return (*zip(lengths, (stage.share for stage in self.stages), self.stage_data, strict=True),)
+        return (*zip(lengths, (stage.share for stage in self.stages), self.stage_batches, strict=True),)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Files count by their contents, not by their names or paths.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,18 @@ def training(settings: TrainingSpec) -> dict[str, Any]:
     if settings.execution == "sequential":
         del fields["execution"]
     return fields
+
+
+def micro_batches(settings: TrainingSpec, sizes: Iterable[int]) -> dict[str, Any]:
+    """Return `micro_batch_size` if it splits batches of one of `sizes`, but not those of `settings`."""
+    micro_batch_size = settings.micro_batch_size
+    if (
+        micro_batch_size is None
+        or "micro_batch_size" in training(settings)
+        or micro_batch_size >= max(sizes, default=0)
+    ):
+        return {}
+    return {"micro_batch_size": micro_batch_size}
 
 
 def data(task: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> dict[str, Any]:
@@ -315,14 +327,17 @@ def on_task(suite: SuiteSpec, settings: TrainingSpec, device: str) -> dict[str, 
     }
 
 
-def method(variant: MethodVariant, suite: SuiteSpec) -> dict[str, Any]:
-    """Return the parts for a row's method, its options and stages."""
+def method(variant: MethodVariant, suite: SuiteSpec, settings: TrainingSpec) -> dict[str, Any]:
+    """Return the parts for a row's method, its options and stages. `settings` are those of the task."""
     return {
         **suite.methods[int(variant.path[1])].key_fields(),
         "name": variant.method.name,
         "version": variant.method.version,
         "config": variant.config.model_dump(mode="json", exclude=set(variant.config.keyed_separately)),
-        "stages": {name: stage.model_dump() for name, stage in sorted(variant.stages.items())},
+        "stages": {
+            name: {**stage.key_fields(), **micro_batches(settings, filter(None, [stage.batch_size]))}
+            for name, stage in sorted(variant.stages.items())
+        },
     }
 
 

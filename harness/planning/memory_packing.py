@@ -11,18 +11,17 @@ from typing import TypeVar
 import torch
 
 from harness.api.method import Stage
-from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate
 from harness.planning.jobs import RunJob, TextStageJob
 
 Job = TypeVar("Job")
 
 
-def of_run(job: RunJob, training: TrainingSpec, device: str) -> memory_estimate.Load:
+def of_run(job: RunJob, device: str) -> memory_estimate.Load:
     """Return the memory that a run adds to its cohort."""
-    task, tokens = job.data.task, training.max_length
+    task, training, tokens = job.data.task, job.training, job.training.max_length
     outputs = task.num_labels * (tokens if task.kind in ("token_classification", "qa") else 1)
-    batch_shape = memory_estimate.BatchShape(training.max_batch_size, tokens, job.tokenizer_ref.size, outputs)
+    batch_shape = memory_estimate.BatchShape(job.max_batch_size, tokens, job.tokenizer_ref.size, outputs)
     stages = job.stages
     teachers = {
         teacher.key: (shape, _teacher_needs(stages, index))

@@ -9,7 +9,7 @@ from functools import cached_property
 from harness.config.schema import SuiteSpec
 from harness.planning import board_rows as rows
 from harness.planning import figure_matching, memory_estimate, memory_packing, tuning_studies
-from harness.planning.jobs import AugmentationJob, CacheDecision, RunJob, TeacherJob, TextStageJob
+from harness.planning.jobs import AugmentationJob, CacheDecision, CohortId, RunJob, TeacherJob, TextStageJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
 from harness.storage.plan_file import DataReport, NotApplicable, PlanFile, PlannedAssistant, PlannedGeneral, PlannedTask
@@ -32,7 +32,9 @@ class Plan:
     not_applicable: tuple[NotApplicable, ...]
     cache_decisions: tuple[CacheDecision, ...] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
-    _loads: dict[str, memory_estimate.Load] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _loads: dict[tuple[str, int], memory_estimate.Load] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def spec(self) -> SuiteSpec:
@@ -48,7 +50,7 @@ class Plan:
 
         A cohort that does not fit in memory is split; runs with teachers of the same seed are adjacent then.
         """
-        groups: dict[tuple[str, str, int, str, int], dict[str, RunJob]] = {}
+        groups: dict[CohortId, dict[str, RunJob]] = {}
         for job in jobs:
             # Runs with equal keys are trained once: the board shows the record under each label.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
@@ -57,9 +59,9 @@ class Plan:
 
     def load(self, job: RunJob) -> memory_estimate.Load:
         """Return the memory that a run adds to its cohort."""
-        key = job.planned.key
+        key = job.planned.key, job.max_batch_size  # tuning may change the batch size of a planned run
         if key not in self._loads:
-            self._loads[key] = memory_packing.of_run(job, job.training, self.device)
+            self._loads[key] = memory_packing.of_run(job, self.device)
         return self._loads[key]
 
     def text_stages(self, jobs: Sequence[RunJob]) -> list[TextStageJob]:

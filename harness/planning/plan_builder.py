@@ -154,7 +154,7 @@ class _Builder:
         augmented = self.augmented.job(variant, self._method(cell, self.spec.seeds[0]), data)
         general = self.text_stages.job(cell, init, teachers[0].alone) if variant.general else None
         lineages = self._lineages(cell, general)
-        method_parts = keys.method(variant, self.spec)
+        method_parts = keys.method(variant, self.spec, settings)
         data_parts = {
             **keys.data(data, tokenizer_ref, settings.max_length),
             "validation": data.validation_fingerprint,

@@ -13,15 +13,14 @@ import torch
 
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec
-from harness.config.training_schema import TrainingSpec
 from harness.planning import keys
 from harness.planning.jobs import CacheDecision, RunJob, TaskData, TeacherJob, TokenizerRef, rebound
+from harness.planning.stage_plan import planned_stages
 from harness.storage.derived_values import derived
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
 from harness.teacher_outputs.output_store import by_token, size_in_bytes, stored_for
-from harness.training.schedule import stage_steps
 
 GB = 10**9
 
@@ -129,7 +128,7 @@ class _TaskPolicy:
         requests = [(index, teacher, names) for index, teacher, names in _cacheable_outputs(first) if names]
         if not requests:
             return False
-        epochs = _epochs(first, self.training)
+        epochs = _epochs(first)
         added_bytes = {
             teacher.row: self._additional_bytes(first, index, teacher, names) for index, teacher, names in requests
         }
@@ -233,11 +232,9 @@ def _cache_id(job: RunJob, teacher: TeacherJob) -> tuple[str, ...]:
     return teacher.key, teacher.tokenizer_ref.encoding_id(job.tokenizer_ref.fingerprint), job.tokenizer_ref.fingerprint
 
 
-def _epochs(job: RunJob, training: TrainingSpec) -> float:
+def _epochs(job: RunJob) -> float:
     """Return the passes over the data in which teacher outputs are needed."""
-    stages, batches = job.stages, -(-job.data.train_examples // training.max_batch_size)
-    lengths = stage_steps(stages, job.cell.variant.stages, epochs=training.epochs, batches_per_epoch=batches)
-    return sum(n for stage, n in zip(stages, lengths, strict=True) if any(stage.needs.teachers)) / batches
+    return float(sum(planned.epochs for planned in planned_stages(job) if any(planned.stage.needs.teachers)))
 
 
 def _estimate_size(data: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> Size:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import torch
 
 from harness.api.model_outputs import ModelShape
+from harness.config.training_schema import TrainingSpec
 from harness.planning.batch_lengths import BatchLengths
-from harness.planning.cost_estimate import stages_of
-from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
+from harness.planning.jobs import AugmentationJob, RunJob, TaskData, TeacherJob, TextStageJob
+from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study
 
 FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
@@ -52,21 +53,24 @@ class TimeEstimate:
 
         A step of a live stage counts as one more pass of the student, and one of each teacher, with gradients.
         """
-        lengths = [length for _, length in stages_of(job)]
-        live = sum(length for stage, length in zip(job.stages, lengths, strict=True) if stage.live)
-        tokens = self._tokens(job)
-        student = (sum(lengths) + live) * self._step(job.method.student, tokens)
-        return student + live * sum(self._step(teacher, tokens) for teacher in job.method.teachers)
+        seconds = 0.0
+        for planned in planned_stages(job):
+            tokens, live = self._tokens(job.data, planned.training), planned.stage.live
+            step = (1 + live) * self._step(job.method.student, tokens)
+            step += live * sum(self._step(teacher, tokens) for teacher in job.method.teachers)
+            seconds += planned.steps * step
+        return seconds
 
     def teacher_passes(self, job: RunJob) -> Mapping[str, float]:
         """Key of a teacher -> time of its forward passes for the run; empty if the run reads cached outputs."""
         if job.reads_cache:
             return {}
         times: dict[str, float] = {}
-        for needs, length in stages_of(job):
+        for planned in planned_stages(job):
+            tokens, needs = self._tokens(job.data, planned.training), planned.stage.needs.teachers
             for teacher, shape, names in zip(job.teachers, job.method.teachers, needs, strict=False):
                 if names:
-                    seconds = length * self._pass(shape, self._tokens(job))
+                    seconds = planned.steps * self._pass(shape, tokens)
                     times[teacher.key] = times.get(teacher.key, 0.0) + seconds
         return times
 
@@ -85,7 +89,7 @@ class TimeEstimate:
     def teacher(self, job: TeacherJob) -> float:
         """Time to fine-tune a teacher; of one that is fine-tuned already, to score it."""
         shape, data, size = self.shapes[job.alone.row], job.data, job.training.max_batch_size
-        tokens = self._tokens(job)
+        tokens = self._tokens(data, job.training)
         if not job.spec.finetune:
             batches = sum(math.ceil(examples / size) for examples in data.report.examples.values())
             return batches * self._pass(shape, tokens)
@@ -94,7 +98,7 @@ class TimeEstimate:
     def outputs(self, job: RunJob, index: int) -> float:
         """Time of one pass of a run's teacher over the training set."""
         batches = math.ceil(job.data.train_examples / job.training.max_batch_size)
-        return batches * self._pass(job.method.teachers[index], self._tokens(job))
+        return batches * self._pass(job.method.teachers[index], self._tokens(job.data, job.training))
 
     def text_stage(self, job: TextStageJob) -> float:
         """Time to distil a student on text."""
@@ -106,9 +110,9 @@ class TimeEstimate:
         """Time to augment a training set."""
         return AUGMENTED_ROW_SECONDS * job.data.train_examples
 
-    def _tokens(self, job: RunJob | TeacherJob) -> float:
+    def _tokens(self, data: TaskData, training: TrainingSpec) -> float:
         """Number of tokens of a batch, padding included."""
-        return job.training.max_batch_size * self.lengths.tokens(job.data, job.training)
+        return training.max_batch_size * self.lengths.tokens(data, training)
 
     def _step(self, shape: ModelShape, tokens: float) -> float:
         return 3 * self._pass(shape, tokens)  # the backward pass takes twice the time of the forward pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.planning.jobs import RunJob
-from harness.training.schedule import stage_steps
+from harness.planning.stage_plan import planned_stages
 
 
 def protocols(jobs: Iterable[RunJob]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def _fine_tuned_before(job: RunJob) -> bool:
 
 
 def _data(job: RunJob) -> str:
-    sources = set(job.stage_data)
+    sources = {batches.data for batches in job.stage_batches}
     if sources == {"task"}:
         return "no augmentation"
     return "augmented data" if sources == {"augmented"} else "augmented data in some stages"
@@ -61,6 +61,4 @@ def _epochs(row: list[RunJob]) -> str:
 
 
 def _epoch_count(job: RunJob) -> float:
-    batches = -(-job.data.train_examples // job.training.max_batch_size)
-    lengths = stage_steps(job.stages, job.cell.variant.stages, epochs=job.training.epochs, batches_per_epoch=batches)
-    return round(sum(lengths) / batches, 2)
+    return round(float(sum(stage.epochs for stage in planned_stages(job))), 2)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from harness.api import search_space
 from harness.api.errors import UserError, problem_list
 from harness.api.method import Method, MethodConfig
-from harness.api.search_space import Dimension, Search
+from harness.api.search_space import Choices, Dimension, Search
 from harness.config.method_schema import StageOverride
 from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import TuningSpec
@@ -27,7 +27,10 @@ from harness.resolution.request_options import options_of
 from harness.storage.hashing import key
 from harness.storage.plan_file import PlannedStudy, PlannedTuning
 from harness.storage.records import TuningSummary
-from harness.storage.tuning_records import LEARNING_RATE, TuningRecord
+from harness.storage.tuning_records import BATCH_SIZE, LEARNING_RATE, TuningRecord
+
+SETTINGS = {LEARNING_RATE: "lr", BATCH_SIZE: "batch_size"}
+"""Name of a tuned value -> the setting of `training`. All other values are options of the method."""
 
 VERSION = 1
 """Version of how values are proposed and chosen, part of the keys of tuned runs. Increase it when that changes."""
@@ -114,6 +117,7 @@ def _with_tuned_key(job: RunJob, space: Mapping[str, Dimension], tuning: TuningS
         **job.parts,
         "tuning": {
             **tuning.key_fields(),
+            **keys.micro_batches(job.training, tuning.batch_size or ()),
             "space": {name: dimension.plain for name, dimension in space.items()},
             "examples": job.data.selection_fingerprint,
             **keys.better(job.data),
@@ -140,7 +144,9 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
         parts["data_seed"] = spec.training.data_seed
     space = space_of(job, spec)
     config = job.cell.variant.config
-    defaults = {name: job.training.lr if name == LEARNING_RATE else getattr(config, name) for name in space}
+    defaults = {
+        name: getattr(job.training, SETTINGS[name]) if name in SETTINGS else getattr(config, name) for name in space
+    }
     return Study(key(parts), parts, _with_first_teachers(job), space, defaults, spec.tuning)
 
 
@@ -179,7 +185,7 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
 
 
 def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
-    """Return the search space of the job's row: the learning rate, and the options that its method marks as tunable.
+    """Return the search space of the job's row: learning rate, batch size and the options its method marks as tunable.
 
     It excludes options that the row's entry sets or its grid varies, and options that change a group of teachers,
     augmented data or a text stage: several runs share these.
@@ -187,9 +193,12 @@ def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
     variant = job.cell.variant
     space: dict[str, Dimension] = {}
     rates = spec.tuning.lr_range(job.training.lr) if spec.tuning else None
-    fixed = {name for name, stage in variant.stages.items() if stage.lr is not None}
-    if rates and any(stage.name not in fixed for stage in job.method.stages()):
+    stages = [variant.stages.get(stage.name, StageOverride()) for stage in job.stages]
+    if rates and any(stage.lr is None for stage in stages):
         space[LEARNING_RATE] = Search(*rates, log=True)
+    sizes = spec.tuning.batch_size if spec.tuning else None
+    if sizes and any(stage.batch_size is None for stage in stages):
+        space[BATCH_SIZE] = Choices(*sizes)
     for name, dimension in search_space.space(variant.method.Config).items():
         if name not in variant.config.model_fields_set and not _changes_pre_task_requests(job, name, dimension):
             space[name] = dimension
@@ -221,8 +230,8 @@ def _pre_task_requests(job: RunJob, method: Method) -> tuple[Any, ...]:
 
 
 def _with_values(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
-    """Return the job with `values` for its options and learning rate."""
-    options = {name: value for name, value in values.items() if name != LEARNING_RATE}
+    """Return the job with `values` for its options, learning rate and batch size."""
+    options = {name: value for name, value in values.items() if name not in SETTINGS}
     try:
         config = _validate_config(job.cell.variant.config, options)
     except ValidationError as error:
@@ -232,10 +241,11 @@ def _with_values(job: RunJob, values: Mapping[str, Any], seed: int) -> RunJob:
     if problems:
         raise UserError(*problems)
     variant = replace(job.cell.variant, config=config)
-    rate, training = values.get(LEARNING_RATE), job.training
-    if rate is not None:
-        variant = replace(variant, stages=_scale_stage_rates(method, variant.stages, rate / training.lr))
-        training = training.model_copy(update={"lr": rate})
+    settings = {setting: values[name] for name, setting in SETTINGS.items() if name in values}
+    training = job.training.model_copy(update=settings)
+    if LEARNING_RATE in values:
+        factor = training.lr / job.training.lr
+        variant = replace(variant, stages=_scale_stage_rates(method, variant.stages, factor))
     return replace(job, cell=replace(job.cell, variant=variant), method=method, training=training)
 
 

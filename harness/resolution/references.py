@@ -173,7 +173,13 @@ def find_published(data: Mapping[str, Any], host: Host, diagnostics: Diagnostics
 
 
 def check_tuning(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
-    """Check that the learning rates of `training` are in the range of `tuning.lr`: the first trial uses them."""
+    """Check that the ranges of `tuning` contain the settings of `training`: the first trial uses them."""
+    _check_tuned_rates(data, diagnostics)
+    _check_tuned_batch_sizes(data, diagnostics)
+
+
+def _check_tuned_rates(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Check that the learning rates of `training` are in the range of `tuning.lr`."""
     rates, training = get_mapping(data, "tuning").get("lr"), get_mapping(data, "training")
     if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, float) for rate in rates):
         return
@@ -188,6 +194,24 @@ def check_tuning(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
                 ("tuning", "lr"),
                 f"{key} is {rate:g}, which is not in the range from {lowest:g} to {highest:g}; the first trial uses it",
             )
+
+
+def _check_tuned_batch_sizes(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
+    """Check that the batch sizes of `training` are in `tuning.batch_size`."""
+    sizes, training = get_mapping(data, "tuning").get("batch_size"), get_mapping(data, "training")
+    if not isinstance(sizes, list):
+        return
+    tasks = {f"training.per_task.{task}": settings for task, settings in get_mapping(training, "per_task").items()}
+    for where, settings in {"training": training, **tasks}.items():
+        if not isinstance(settings, dict):
+            continue
+        if settings.get("token_budget") is not None:
+            message = f"{where}.token_budget sets the size of a step; remove one of both"
+            diagnostics.add(("tuning", "batch_size"), message)
+        default = TrainingSpec.model_fields["batch_size"].default if where == "training" else sizes[0]
+        if (size := settings.get("batch_size", default)) not in sizes:
+            message = f"{where}.batch_size is {size}, which is not among {', '.join(map(str, sizes))};"
+            diagnostics.add(("tuning", "batch_size"), f"{message} the first trial uses it")
 
 
 def check_teacher_seeds(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:

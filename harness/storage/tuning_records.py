@@ -14,6 +14,9 @@ from harness.storage.records import SCHEMA_VERSION, Provenance
 LEARNING_RATE = "training.lr"
 """Name of the learning rate among the values. It cannot be the name of an option, since it has a dot."""
 
+BATCH_SIZE = "training.batch_size"
+"""Name of the batch size among the values."""
+
 
 class Trial(FrozenModel):
     """One run with one set of values, scored on the held-out split. Trial 0 has the defaults."""

@@ -27,6 +27,7 @@ from harness.training.method_results import modules_of, notes_of, stages_of
 from harness.training.optimizer import parameters_to_freeze
 from harness.training.random_state import RandomState
 from harness.training.run_cost import RunCost
+from harness.training.schedule import NO_STAGES
 from harness.training.stage_end import StageEnd
 from harness.training.stage_progress import StageProgress
 from harness.training.step_gradients import StepGradients
@@ -48,6 +49,7 @@ class Run:
         training: the settings of the suite.
         overrides: the suite's settings for single stages, by stage name.
         batches_per_epoch: converts epochs to steps.
+        own_batches_per_epoch: the same for stages with a batch size of their own, by stage name.
         device: where the run is trained.
         best: selects the best epoch; None: the weights of the last step are the result.
         observe: called with every `LossPoint`.
@@ -73,6 +75,7 @@ class Run:
         overrides: Mapping[str, StageOverride],
         batches_per_epoch: int,
         device: torch.device,
+        own_batches_per_epoch: Mapping[str, int] = NO_STAGES,
         best: BestEpoch | None = None,
         observe: Callable[[Run, LossPoint], None] = lambda run, point: None,
     ) -> None:
@@ -85,7 +88,7 @@ class Run:
         self.observe = observe
         self.error: str | None = None
         self.random = RandomState(run_id.seed, device)
-        self.progress = StageProgress(stages_of(method), training, overrides, batches_per_epoch)
+        self.progress = StageProgress(stages_of(method), training, overrides, batches_per_epoch, own_batches_per_epoch)
         self.student = student.to(device)
         self.capture = Capture(student)
         self.modules, self.notes = self._modules_and_notes()

@@ -8,7 +8,7 @@ from typing import Any
 from harness.api.method import Stage
 from harness.config.method_schema import StageOverride
 from harness.config.training_schema import TrainingSpec
-from harness.training.schedule import learning_rate, stage_steps
+from harness.training.schedule import NO_STAGES, learning_rate, stage_steps
 
 
 class StageProgress:
@@ -19,6 +19,7 @@ class StageProgress:
         training: the settings of the suite.
         overrides: the suite's settings for single stages, by stage name.
         batches_per_epoch: converts epochs to steps.
+        own_batches_per_epoch: the same for stages with a batch size of their own, by stage name.
 
     Attributes:
         lengths: steps of each stage.
@@ -32,12 +33,20 @@ class StageProgress:
         training: TrainingSpec,
         overrides: Mapping[str, StageOverride],
         batches_per_epoch: int,
+        own_batches_per_epoch: Mapping[str, int] = NO_STAGES,
     ) -> None:
         self.stages = tuple(stages)
-        self.lengths = stage_steps(self.stages, overrides, epochs=training.epochs, batches_per_epoch=batches_per_epoch)
+        self.lengths = stage_steps(
+            self.stages,
+            overrides,
+            epochs=training.epochs,
+            batches_per_epoch=batches_per_epoch,
+            own=own_batches_per_epoch,
+        )
         self.number = 0
         self.step = 0
-        self._training, self._overrides, self._batches_per_epoch = training, overrides, batches_per_epoch
+        self._training, self._overrides = training, overrides
+        self._run_batches_per_epoch, self._own_batches_per_epoch = batches_per_epoch, own_batches_per_epoch
 
     @property
     def stage(self) -> Stage:
@@ -63,6 +72,11 @@ class StageProgress:
     def position(self) -> int:
         """Number of steps done in all stages."""
         return sum(self.lengths[: self.number]) + self.step
+
+    @property
+    def _batches_per_epoch(self) -> int:
+        """Steps of an epoch of the current stage."""
+        return self._own_batches_per_epoch.get(self.stage.name, self._run_batches_per_epoch)
 
     @property
     def epoch(self) -> float:

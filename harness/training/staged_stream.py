@@ -1,4 +1,4 @@
-"""The batches of runs whose stages train on different data sets."""
+"""The batches of runs whose stages train on different data sets, or with different batch sizes."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_weights_of_the_best_epoch_count_on_a_device_without_its_own_memory(smal
     assert best.best_epoch
     assert not last.best_epoch
     resident = {
-        (job.best_epoch, device): memory_packing.of_run(job, TrainingSpec(), device).resident
+        (job.best_epoch, device): memory_packing.of_run(job, device).resident
         for job in (best, last)
         for device in ("cpu", "cuda")
     }

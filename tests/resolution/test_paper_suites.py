@@ -122,12 +122,15 @@ def test_tinybert_lengths_and_rates_match_the_paper(task):
     assert overrides["intermediate"] == {
         "epochs": PASSES[task] * rows,
         "lr": 5e-5,
+        "batch_size": 32,
         "schedule": "constant",
         "warmup_ratio": 0,
     }
     prediction = {"epochs": 3, "data": "task"} if task == "stsb" else {"epochs": 3 * rows}
-    assert overrides["prediction"] == {"lr": 3e-5, **prediction}
-    assert load(name).suite.spec.training.on(task).max_length == (64 if rows == 21 else 128)
+    assert overrides["prediction"] == prediction
+    spec = load(name).suite.spec
+    assert spec.training.on(task).max_length == (64 if rows == 21 else 128)
+    assert (spec.tuning.lr, spec.tuning.batch_size) == ([1e-5, 3e-5], [16, 32])
 
 
 def test_tinybert_suites_share_all_settings_but_those_of_tasks():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.api.method import Needs, Stage
 from harness.config.method_schema import StageOverride
-from harness.training.schedule import learning_rate, stage_data, stage_steps
+from harness.training.schedule import learning_rate, own_batches_per_epoch, stage_data, stage_steps
 
 
 def stage(name, **values):
@@ -28,6 +28,21 @@ def test_the_suites_length_overrides_the_methods():
     stages = [stage("a", steps=7), stage("b")]
     overrides = {"a": StageOverride(epochs=2), "b": StageOverride(steps=3)}
     assert stage_steps(stages, overrides, epochs=1, batches_per_epoch=10) == [20, 3]
+
+
+def test_a_stage_with_a_batch_size_of_its_own_takes_the_steps_of_its_epochs():
+    stages = [stage("a", share=2), stage("b", share=1), stage("c", epochs=2), stage("d", steps=9)]
+    own = own_batches_per_epoch({name: StageOverride(batch_size=7) for name in "bcd"}, examples=100)
+    assert own == dict.fromkeys("bcd", 15)
+    assert stage_steps(stages, {}, epochs=3, batches_per_epoch=10, own=own) == [20, 15, 30, 9]
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50))
+def test_batches_of_the_suites_size_take_the_usual_steps(shares, epochs, batches):
+    stages = [stage(str(number), share=share) for number, share in enumerate(shares)]
+    usual = stage_steps(stages, {}, epochs=epochs, batches_per_epoch=batches)
+    own = dict.fromkeys([stage.name for stage in stages], batches)
+    assert stage_steps(stages, {}, epochs=epochs, batches_per_epoch=batches, own=own) == usual
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50))

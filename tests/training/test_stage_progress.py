@@ -17,6 +17,15 @@ def test_stages_may_be_a_generator():
     assert progress(stage for stage in STAGES).lengths == progress().lengths == [5, 15]
 
 
+def test_epochs_of_a_stage_with_a_batch_size_of_its_own():
+    one = StageProgress(STAGES, TrainingSpec(epochs=2), {}, 10, {"second": 20})
+    assert (one.lengths, one.epochs) == ([5, 30], 0.5)
+    one.number, one.step = 1, 10
+    assert (one.epoch, one.epochs, one.epoch_ended) == (0.5, 1.5, False)
+    one.step = 20
+    assert one.epoch_ended
+
+
 def test_a_restored_position_is_the_saved_one():
     one, other = progress(), progress()
     one.number, one.step = 1, 7

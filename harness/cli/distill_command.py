@@ -103,7 +103,7 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
     plan, host = build_plan(str(suite), (), ())
     store = Store(results / plan.spec.name)
     execution = SuiteExecution(plan, store, host, RunOptions(), suite_command(suite, (), (), results))
-    with observer(execution.missing, json_logs=False, quiet=False) as progress:
+    with observer(len(execution.runs.missing), json_logs=False, quiet=False) as progress:
         executed = execution.execute([progress], print_status)
     outcome = executed.outcome
     print_failures(outcome)

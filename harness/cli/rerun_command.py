@@ -12,9 +12,8 @@ from harness.execution.active_processes import held_board, refuse_active
 from harness.execution.claims import Claims
 from harness.storage import set_aside
 from harness.storage.store import Store
-from harness.workflow import latency_measurement
 from harness.workflow.suite_command import suite_command
-from harness.workflow.suite_execution import RunOptions
+from harness.workflow.suite_execution import RunOptions, SuiteExecution
 
 
 def rerun_runs(
@@ -23,17 +22,17 @@ def rerun_runs(
     """Set the results of runs aside and train these runs again. Returns the exit code of `harness run`.
 
     Raises:
-        UserError: the suite is invalid or its latency section cannot be measured, a key does not identify one of its
-            runs, or a process executes a suite in the results folder. Then nothing is set aside.
+        UserError: the suite is invalid, a tracker cannot be created, the latency section cannot be measured, a key does
+            not identify one of the suite's runs, another run or a teacher has a record that cannot be read, or a
+            process executes a suite in the results folder. Then nothing is set aside.
     """
     plan, host = build_plan(name, overrides, plugins)
-    latency_measurement.check_section(plan, host)
     keys = matching(prefixes, [job.planned.key for job in plan.runs], name)
     store = Store(results / plan.spec.name)
-    _set_aside(store, keys, print_nothing if quiet else print_status)
     options = RunOptions(only=[f"key={key}" for key in keys])
-    command = suite_command(name, overrides, plugins, results)
-    return train_and_report(plan, store, host, options, Output(quiet=quiet), command)
+    execution = SuiteExecution(plan, store, host, options, suite_command(name, overrides, plugins, results))
+    _set_aside(store, keys, print_nothing if quiet else print_status)
+    return train_and_report(execution, Output(quiet=quiet))
 
 
 def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
@@ -41,6 +40,8 @@ def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) ->
     old = [folder for key in keys if (folder := store.run_folder(key)).exists()]
     if not old:
         return
+    store.summaries(but=keys)  # the training reads what remains: what is damaged there stops it before anything moves
+    store.teachers()
     with Claims() as claims, held_board(claims, store.folder, "results to set aside", say):
         refuse_active(claims, store.folder, say)
         say(f"the old results are in {set_aside.move(store.folder, old)}")

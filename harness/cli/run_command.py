@@ -16,7 +16,6 @@ from harness.cli.failure_lines import print_failures
 from harness.cli.progress_observers import observer
 from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
-from harness.workflow import latency_measurement
 from harness.workflow.suite_command import suite_command
 from harness.workflow.suite_execution import RunOptions, SuiteExecution
 from harness.workflow.suite_loading import plan_loaded
@@ -41,15 +40,14 @@ def run_suite(
     """Train and measure what is missing, write the report files, and print the board. Returns the exit code.
 
     Raises:
-        UserError: the suite or its data are invalid, the device is missing, or the suite's latency section cannot be
-            measured. In the last case the runs are trained and their board is written first.
+        UserError: the suite or its data are invalid, the device is missing, or `SuiteExecution` refuses it. Also if
+            measuring the latency fails; then the runs are trained and their board is written first.
         DiskError: results vanished while the suite ran.
     """
-    gc.enable()
     plan, host = build_plan(name, overrides, plugins)
-    latency_measurement.check_section(plan, host)
     command = suite_command(name, overrides, plugins, results)
-    return train_and_report(plan, Store(results / plan.spec.name), host, options, output, command)
+    execution = SuiteExecution(plan, Store(results / plan.spec.name), host, options, command)
+    return train_and_report(execution, output)
 
 
 def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> tuple[Plan, Host]:
@@ -62,16 +60,16 @@ def build_plan(name: str, overrides: Sequence[str], plugins: Sequence[str]) -> t
     return plan_loaded(loaded), loaded.host
 
 
-def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, output: Output, command: str) -> int:
-    """Execute the plan, then write and print the board. Returns the exit code. `command` defines the suite."""
-    execution = SuiteExecution(plan, store, host, options, command)
+def train_and_report(execution: SuiteExecution, output: Output) -> int:
+    """Execute the suite, then write and print the board. Returns the exit code."""
+    gc.enable()  # training creates reference cycles
+    missing, total = len(execution.runs.missing), len(execution.runs.all)
     if not (output.quiet or output.json_logs):
-        print_status(
-            f"{plan.spec.name}: {execution.missing} of {execution.total} runs to train; results in {store.folder}"
-        )
-        print_other_workers(options, execution.missing)
+        name, folder = execution.plan.spec.name, execution.store.folder
+        print_status(f"{name}: {missing} of {total} runs to train; results in {folder}")
+        print_other_workers(execution, missing)
     say = print_nothing if output.quiet or output.json_logs else print_status
-    with observer(execution.missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
+    with observer(missing, json_logs=output.json_logs, quiet=output.quiet) as progress:
         executed = execution.execute([progress], say)
     if executed.report is not None and not output.json_logs:
         from harness.cli.board_view import print_report
@@ -84,10 +82,10 @@ def train_and_report(plan: Plan, store: Store, host: Host, options: RunOptions, 
     return executed.exit_code
 
 
-def print_other_workers(options: RunOptions, missing: int) -> None:
+def print_other_workers(execution: SuiteExecution, missing: int) -> None:
     """Say on stderr that ``--workers`` starts no process of its own; SLURM starts one per task."""
-    others = (options.workers or 1) - 1
-    if others and missing and options.engine == "local" and "SLURM_NTASKS" not in os.environ:
+    others = (execution.options.workers or 1) - 1
+    if others and missing and execution.engine_name == "local" and "SLURM_NTASKS" not in os.environ:
         processes = "one more process" if others == 1 else f"{others} more processes"
         print_status(f"this process is one of {others + 1} workers; start the same command in {processes}")
 

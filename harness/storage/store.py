@@ -23,7 +23,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,12 +108,12 @@ class Store:
         records = [record for key in self.run_keys() if (record := self.record(key))]
         return sorted(records, key=lambda r: (r.task, r.label, r.student, r.seed, r.key))
 
-    def summaries(self) -> dict[str, RunSummary]:
-        """Return a summary of every record by its key, in the order of `records`.
+    def summaries(self, but: Collection[str] = ()) -> dict[str, RunSummary]:
+        """Return a summary of every record but those of the keys `but`, by key, in the order of `records`.
 
         A record is read again only if its file has changed since the last call.
         """
-        found = [summary for key in self.run_keys() if (summary := self._summary(key))]
+        found = [summary for key in self.run_keys() if key not in but and (summary := self._summary(key))]
         return {s.key: s for s in sorted(found, key=lambda s: (s.task, s.label, s.student, s.seed, s.key))}
 
     def parts(self, key: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,13 +113,12 @@ def run(
         options: how to execute the suite.
 
     Raises:
-        harness.UserError: the suite or its data are invalid, the device is missing, or the latency section cannot be
-            measured. In the last case the runs are trained and the report is written first.
+        harness.UserError: the suite or its data are invalid, the device is missing, or `SuiteExecution` refuses it.
+            Also if measuring the latency fails; then the runs are trained and the report is written first.
         harness.storage.disk_errors.DiskError: the disk is full or failing, or results vanished. What is done is kept.
     """
     loaded = load_suite(suite, overrides=overrides, plugins=plugins)
     planned = plan_loaded(loaded)
-    latency_measurement.check_section(planned, loaded.host)
     command = "harness.run(...)"
     if not isinstance(suite, Mapping):
         command = suite_command(display_path(loaded.suite.path), as_settings(overrides), plugins, results)
@@ -149,26 +149,38 @@ class Executed:
         return RUN_FAILED if self.outcome.failed or self.outcome.failures else SUCCESS
 
 
+@dataclass(frozen=True)
+class RunKeys:
+    """Keys of a suite's runs. Two labels with one key are one run.
+
+    Attributes:
+        all: of every run.
+        done: of the runs that are done.
+        missing: of the runs to train: those that the options select, and those that they learn from.
+        selected: of the runs that the options select, and of `missing`.
+    """
+
+    all: frozenset[str]
+    done: frozenset[str]
+    missing: frozenset[str]
+    selected: frozenset[str]
+
+
 class SuiteExecution:
-    """A planned suite that is about to be executed.
+    """A planned suite that is about to be executed. What can be refused before training is refused when it is created.
 
     Args:
         plan, store, host: the suite.
         options: how to execute it.
         command: the command to repeat it, for the report.
 
-    Attributes:
-        total: number of runs of the suite.
-        done: number of runs that are done.
-        missing: number of runs to train: those that the options select, and those that they learn from.
-
     Raises:
-        UserError: there is no such engine, an option is not for it, or the selection is invalid.
+        UserError: there is no such engine, an option is not for it, the selection is invalid, a tracker cannot be
+            created, or the latency section cannot be measured on this machine.
     """
 
     def __init__(self, plan: Plan, store: Store, host: Host, options: RunOptions, command: str) -> None:
-        from harness import planning
-
+        latency_measurement.check_section(plan, host)
         self.plan, self.store, self.host = plan, store, host
         self.engine = engine_of(options, host)
         self.engine_name = options.engine
@@ -178,13 +190,21 @@ class SuiteExecution:
         self.options = ExecutionOptions(
             options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
         )
-        # Two labels with one key are one run.
-        statuses = planning.status(plan, store)
-        done = {status.run.key: status.done for status in statuses}
-        missing = run_selection.to_train([status.job for status in statuses if not status.done], only)
-        to_train = {job.planned.key for job in missing}
-        self._selected = {job.planned.key for job in run_selection.select(plan.runs, only)} | to_train
-        self.total, self.done, self.missing = len(done), sum(done.values()), len(to_train)
+
+    @cached_property
+    def runs(self) -> RunKeys:
+        """The runs by their state in the store when this is first read."""
+        from harness import planning
+
+        statuses = planning.status(self.plan, self.store)
+        missing = run_selection.to_train([status.job for status in statuses if not status.done], self.options.only)
+        to_train = frozenset(job.planned.key for job in missing)
+        return RunKeys(
+            all=frozenset(status.run.key for status in statuses),
+            done=frozenset(status.run.key for status in statuses if status.done),
+            missing=to_train,
+            selected=to_train | {job.planned.key for job in run_selection.select(self.plan.runs, self.options.only)},
+        )
 
     def execute(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Executed:
         """Train and score the missing runs, and write the report unless the execution was interrupted.
@@ -195,7 +215,8 @@ class SuiteExecution:
         for observer in [*observers, *self._trackers]:
             self.host.add_observer(observer)
         name, folder = self.plan.spec.name, str(self.store.folder)
-        started = SuiteStarted(name, folder, self.missing, self.done, self.file.command, self._settings())
+        missing = len(self.runs.missing)
+        started = SuiteStarted(name, folder, missing, len(self.runs.done), self.file.command, self._settings())
         self.host.notify("harness_suite_started", started)
         executed = None
         try:
@@ -204,7 +225,7 @@ class SuiteExecution:
             failed = len(executed.outcome.failed) + len(executed.outcome.failures) if executed else 0
             code = executed.exit_code if executed else DISK_ERROR
             files = tuple(map(str, executed.report.files)) if executed and executed.report else ()
-            self.host.notify("harness_suite_ended", SuiteEnded(name, folder, self.missing, failed, code, files))
+            self.host.notify("harness_suite_ended", SuiteEnded(name, folder, missing, failed, code, files))
         return executed
 
     def _execute(self, say: Say) -> Executed:
@@ -265,7 +286,7 @@ class SuiteExecution:
         """The error if executed runs or teachers have neither a record nor a failure: the store was deleted."""
         from harness.planning.graph_builder import teacher_key
 
-        runs = self._selected - set(self.store.run_keys())
+        runs = self.runs.selected - set(self.store.run_keys())
         teachers = [
             job
             for job in self.plan.teachers
@@ -276,7 +297,7 @@ class SuiteExecution:
         lost = len(runs) + len(teachers)
         if not lost:
             return None
-        total = len(self._selected) + len(self.plan.teachers)
+        total = len(self.runs.selected) + len(self.plan.teachers)
         message = f"the results of {lost} of {total} runs and teachers vanished while the command ran; {VANISHED}"
         return DiskError(Problem(message, str(self.store.folder)))
 

@@ -1,6 +1,8 @@
 """Commands that train a part of a suite, and the jobs that `harness plan` shows."""
 
+import gc
 import json
+import sys
 from unittest.mock import Mock
 
 import pytest
@@ -50,20 +52,35 @@ def test_rerun_sets_the_old_result_aside(small, capsys):
     before = {record.label: record for record in small.store().records()}
     key = before["finetune"].key
     results = small.folder / "results"
+    (small.store().run_folder(key) / "record.json").write_text("{")  # also one that is damaged
+    gc.disable()  # as `harness` does at its start
     assert rerun_runs(str(small.path), [key[:10]], ONE, [], results, quiet=False) == 0
+    assert gc.isenabled(), "training leaves reference cycles"
     after = {record.label: record for record in small.store().records()}
     assert after["logit_kd"] == before["logit_kd"]
     assert after["finetune"].provenance.ended >= before["finetune"].provenance.ended
     assert after["finetune"].score == before["finetune"].score
     (old,) = (small.store().folder / "set-aside").glob(f"*/runs/{key}/record.json")
-    assert json.loads(old.read_text())["provenance"]["ended"] == before["finetune"].provenance.ended
+    assert old.read_text() == "{"
     assert f"the old results are in {old.parents[2]}" in capsys.readouterr().err
 
 
 def test_rerun_that_is_refused_sets_nothing_aside(small, monkeypatch):
-    run(small, *ONE, only=["label=finetune"])
-    (key,) = [record.key for record in small.store().records()]
+    run(small, *ONE)
+    keys = {record.label: record.key for record in small.store().records()}
+    key = keys["finetune"]
     results = small.folder / "results"
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(UserError, match="the tracker mlflow needs a package"):
+        rerun_runs(str(small.path), [key], [*ONE, "tracking=[mlflow]"], [], results, quiet=True)
+    other_run = small.store().run_folder(keys["logit_kd"])
+    (teacher,) = (small.store().folder / "teachers").iterdir()
+    for damaged in (other_run / "record.json", teacher / "record.json"):
+        content = damaged.read_bytes()
+        damaged.write_text("{")
+        with pytest.raises(UserError, match=r"record\.json: is not valid JSON"):
+            rerun_runs(str(small.path), [key], ONE, [], results, quiet=True)
+        damaged.write_bytes(content)
     with Claims() as other:
         other.take(small.store().folder / "process-1", "run of small")
         with pytest.raises(UserError, match=r"works in this folder \(run of small\); wait until it has ended"):

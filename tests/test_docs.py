@@ -119,6 +119,15 @@ def test_the_messages_of_the_troubleshooting_page_exist():
         assert any(all(fragment in source for fragment in fragments) for source in sources), message
 
 
+def test_the_troubleshooting_page_names_every_folder_of_the_cache():
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "harness").rglob("*.py"))
+    made = set(re.findall(r'cache_dir\.root\(\) / "(\w+)"', code))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \|", page.partition("## The cache\n")[2].partition("\n## ")[0], flags=re.M)
+    assert "derived" in made
+    assert made <= set(re.findall(r"`([\w-]+)`", "".join(rows)))
+
+
 def test_the_docs_print_commands_that_need_no_network():
     assert len(commands()) >= 4
 

@@ -17,6 +17,7 @@ from harness.cli.terminal_tables import print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.config.selection_schema import TuningSpec
     from harness.planning import CostEstimate, Plan, RunStatus, TeacherJob
     from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
     from harness.plugin_host.host import Host
@@ -85,7 +86,7 @@ def _jobs(plan: Plan, missing: Sequence[RunJob], store: Store, host: Host, worke
 
 
 def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
-    """The content of `harness plan --json`. `data_to_make` and `general_to_do` exist only if they are not empty."""
+    """The content of `harness plan --json`. Empty `data_to_make`, `general_to_do` and `held_out` are left out."""
     content: dict[str, object] = {
         "suite": plan.spec.name,
         "results": str(store.folder),
@@ -103,6 +104,8 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
     content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
     content["teacher_tensors"] = [asdict(decision) for decision in plan.cache_decisions]
     content["jobs"] = work.jobs.to_json()
+    if plan.held_out:
+        content["held_out"] = dict(plan.held_out)
     content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
     return content
 
@@ -150,6 +153,8 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
     yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost)
+    if work.cost.runs:
+        yield from _selection_lines(plan)
     yield from _memory_lines(work.cost)
     if work.cost.runs:
         size = teacher_cache_policy.gigabytes(work.cost.disk_gb)
@@ -207,6 +212,29 @@ def _tuning_lines(cost: CostEstimate) -> Iterator[str]:
             f"Tuning before these runs: {cost.trials} trials x {cost.tuned_rows} rows: {cost.trial_steps} student "
             f"steps, {cost.trial_passes} more teacher forward passes."
         )
+
+
+def _selection_lines(plan: Plan) -> Iterator[str]:
+    """How many examples are held out of the training splits, and how often they are scored."""
+    selection = plan.spec.effective_selection if plan.held_out else None
+    if selection is None:
+        return
+    trained_on = {job.data.task.name: job.data.train_examples for job in plan.runs}
+    held_out = {task: plan.held_out[task] for task in trained_on if task in plan.held_out}
+    sizes = ", ".join(f"{count:,} of {task} ({trained_on[task]:,} are trained on)" for task, count in held_out.items())
+    yield f"Held out of the training splits: {sizes}. {_scorings(selection.epoch, plan.spec.tuning)}"
+    if large := [task for task, count in held_out.items() if count > trained_on[task]]:
+        yield (
+            f"These are more than the training examples of {', '.join(large)}, since training.limit.train does not"
+            " limit them; training.limit.validation does, together with the examples that the board reports."
+        )
+
+
+def _scorings(epoch: str, tuning: TuningSpec | None) -> str:
+    who = "Each trial and each run scores" if tuning else "Each run scores"
+    if epoch == "best":
+        return f"{who} all of them after every epoch of its last stage."
+    return "Each trial scores all of them once." if tuning else "They are not scored."
 
 
 def _memory_lines(cost: CostEstimate) -> Iterator[str]:

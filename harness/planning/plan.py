@@ -23,6 +23,7 @@ class Plan:
         device: the device to train on.
         cache_decisions: the decisions which teacher outputs are cached.
         data: task -> report on its examples.
+        held_out: task -> number of examples that are held out of its training split, as limited by the suite.
     """
 
     resolved: Resolved
@@ -32,6 +33,7 @@ class Plan:
     not_applicable: tuple[NotApplicable, ...]
     cache_decisions: tuple[CacheDecision, ...] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
+    held_out: Mapping[str, int] = field(default_factory=dict)
     _loads: dict[tuple[str, int], memory_estimate.Load] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -56,6 +56,7 @@ class _Builder:
         self.teachers = TeacherJobs(self.suite, self.models, self.device, self.runs)
         self.text_stages = TextStageJobs(resolved, self.device)
         self.augmented = AugmentationJobs(self.suite, self.models, self.device)
+        self.held_out: dict[str, int] = {}
         self._settings_on: dict[str, tuple[TrainingSpec, dict[str, Any]]] = {}
 
     def plan(self) -> Plan:
@@ -76,7 +77,16 @@ class _Builder:
         teachers = [job for job in (single | used).values() if job.run is None]
         teachers.sort(key=lambda job: list(data).index(job.data.task.name))
         reports = {name: task.report for name, task in data.items()}
-        return Plan(self.resolved, self.device, tuple(teachers), tuple(runs), tuple(not_applicable), decisions, reports)
+        return Plan(
+            self.resolved,
+            self.device,
+            tuple(teachers),
+            tuple(runs),
+            tuple(not_applicable),
+            decisions,
+            reports,
+            self.held_out,
+        )
 
     def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[CacheDecision, ...]:
         """Fill `runs` and `reasons`, and return the decisions which teacher outputs are cached.
@@ -113,6 +123,8 @@ class _Builder:
     def _load_data(self, task: Task) -> TaskData:
         load = lazy_splits(task, self.suite)
         found = summarize(task, self.suite, load)
+        if found.selection_examples:
+            self.held_out[task.name] = found.selection_examples
         chosen_on = found.selection or (found.validation if self.spec.effective_selection else None)
         return TaskData(
             task,

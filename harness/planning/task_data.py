@@ -47,6 +47,7 @@ class DataSummary(FrozenModel):
     train: str = Field(description="fingerprint of the training split")
     validation: str = Field(description="fingerprint of the validation splits")
     selection: str | None = Field(description="fingerprint of the held-out split; null: the suite holds none out")
+    selection_examples: int = Field(description="number of examples of the held-out split; 0: there is none")
     train_examples: int
     report: DataReport
 
@@ -82,6 +83,7 @@ def _summary(splits: Splits) -> DataSummary:
         train=fingerprint(splits.train),
         validation=fingerprint_of_parts(splits.validation),
         selection=fingerprint(splits.selection) if splits.selection is not None else None,
+        selection_examples=len(splits.selection) if splits.selection is not None else 0,
         train_examples=len(splits.train),
         report=report_on(splits),
     )

@@ -89,6 +89,7 @@ def suite(monkeypatch, tmp_path):
         cache_decisions=(),
         teachers=(),
         data={},
+        held_out={},
         runs=[SimpleNamespace(planned=RUN, parts={"seed": 1}, teachers=())],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())

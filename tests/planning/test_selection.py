@@ -1,8 +1,11 @@
 """Effect of `selection` on a suite's data and keys."""
 
+import json
+
 import pytest
 
 from harness.api.errors import UserError
+from harness.cli.plan_command import plan_suite
 from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_packing
 
@@ -48,6 +51,35 @@ def test_a_limit_does_not_change_the_held_out_split(small):
     assert data(limited).selection_fingerprint == data(plan).selection_fingerprint
     assert len(data(limited).splits.train) == 50
     assert set(data(limited).splits.train["id"]) < set(data(plan).splits.train["id"])
+
+
+PLANNED = {
+    "selection=train": "24 of order (96 are trained on). Each run scores all of them after every epoch of its last",
+    "selection={epoch: last}": "24 of order (96 are trained on). They are not scored.",
+    "tuning={trials: 2}": "24 of order (96 are trained on). Each trial scores all of them once.",
+    "selection=validation": None,
+    "seeds=[1]": None,
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), PLANNED.items(), ids=PLANNED)
+def test_plan_says_how_many_examples_are_held_out_and_how_often_they_are_scored(small, capsys, override, expected):
+    def planned(*overrides, as_json=False):
+        plan_suite(str(small.path), [override, *overrides], [], small.folder / "results", as_json=as_json)
+        return capsys.readouterr().out
+
+    text, content = planned(), json.loads(planned(as_json=True))
+    if expected is None:
+        assert "held" not in text
+        assert "held_out" not in content
+        return
+    assert f"Held out of the training splits: {expected}" in text
+    assert "training.limit" not in text
+    assert content["held_out"] == {"order": 24}
+    limited = planned("training.limit.train=20")
+    assert "24 of order (20 are trained on)" in limited
+    assert "more than the training examples of order" in limited
+    assert "10 of order (20 are trained on)" in planned("training.limit={train: 20, validation: 10}")
 
 
 def test_selection_on_the_validation_splits_holds_nothing_out(small):

@@ -8,6 +8,7 @@ from harness.analysis import data_notes, selection_notes
 from harness.analysis.compatibility import Result
 from harness.analysis.score_format import mean
 from harness.analysis.summary import Summary
+from harness.api.wording import counted
 
 
 def marks(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -67,8 +68,3 @@ def collapsed(summary: Summary) -> str | None:
         "others. The interval is not a 95 % interval (if a quarter of the seeds collapses, it may cover less than "
         "70 %), and the p-values of the row are not valid"
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,6 +8,7 @@ from itertools import chain
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.api.wording import counted
 from harness.storage.plan_file import PlannedTask
 
 SCORES = "scores"
@@ -33,7 +34,7 @@ def _column_faults(table: pa.Table, task: PlannedTask) -> Iterator[str]:
     for name in table.column_names:
         column = table[name].combine_chunks()
         if column.null_count:
-            yield f"column {name!r} has no value in {column.null_count} rows"
+            yield f"column {name!r} has no value in {counted(column.null_count, 'row')}"
         elif found := checks.get(name, _text)(column, task):
             yield f"column {name!r} {found}"
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.analysis import prediction_checks
 from harness.analysis.prediction_checks import SCORES
 from harness.api.errors import Problem, UserError
+from harness.api.wording import counted
 from harness.storage import checksums
 from harness.storage.disk_errors import explained
 from harness.storage.plan_file import PlannedTask
@@ -93,7 +94,7 @@ class TaskExamples:
         digest, table = _read(path, content, self.task, self._stored)
         examples = self._stored.get(digest) or self._examples(table.select(SHARED))
         if len(examples.ids) != len(table):  # the columns were not read together
-            raise _unusable(path, f"has {len(table)} predictions, expected {len(examples.ids)}")
+            raise _unusable(path, f"has {counted(len(table), 'prediction')}, expected {len(examples.ids)}")
         self._stored[digest] = examples
         return self._predictions(table, examples)
 

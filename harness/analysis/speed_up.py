@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.api.wording import counted
 from harness.config.latency_schema import LatencySpec
 from harness.storage.latency_records import TASK, InputShape, LatencyRecord, Ratio, Timing
 from harness.storage.plan_file import PlanFile
@@ -168,14 +169,13 @@ def _speed_up(label: str, record: LatencyRecord, backend: str, shape: InputShape
 def batch_of(shape: InputShape) -> str:
     """``batch 8 of 32 tokens``, ``batch 8 of the task's lengths``."""
     size, length = shape
-    return f"batch {size} of the task's lengths" if length == TASK else f"batch {size} of {length} tokens"
+    return f"batch {size} of the task's lengths" if length == TASK else f"batch {size} of {counted(length, 'token')}"
 
 
 def machine(hardware: Hardware) -> str:
     """``cpu, AMD EPYC, 2 cores, 1 thread``."""
     return (
-        f"{hardware.device}, {hardware.name}, {hardware.cores} core{'s' * (hardware.cores != 1)},"
-        f" {hardware.threads} thread{'s' * (hardware.threads != 1)}"
+        f"{hardware.device}, {hardware.name}, {counted(hardware.cores, 'core')}, {counted(hardware.threads, 'thread')}"
     )
 
 

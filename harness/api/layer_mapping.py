@@ -10,6 +10,7 @@ from pydantic import Field
 
 from harness.api.errors import Problem, UserError
 from harness.api.lazy_torch import torch
+from harness.api.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,12 +55,10 @@ def layer_map(mapping: LayerMapping, student_layers: int, teacher_layers: int, s
 
 def check(mapping: LayerMapping, student_layers: int, teacher_layers: int) -> Problem | None:
     """Why the mapping does not fit the layer counts, or None if it does."""
-    counts = f"the student has {student_layers} layers, the teacher {teacher_layers}"
+    counts = f"the student has {counted(student_layers, 'layer')}, the teacher {teacher_layers}"
     if isinstance(mapping, list):
         if len(mapping) != student_layers:
-            return Problem(
-                f"mapping {mapping} has {len(mapping)} entries; it needs one for each student layer: {counts}"
-            )
+            return Problem(f"mapping {mapping} needs an entry for each student layer, found {len(mapping)}: {counts}")
         invalid = [layer for layer in mapping if not 1 <= layer <= teacher_layers]
         return Problem(f"mapping {mapping} names teacher layer {invalid[0]}: {counts}") if invalid else None
     if mapping in ("uniform", "mean") and teacher_layers % student_layers:

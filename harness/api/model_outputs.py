@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import nearest
 from harness.api.lazy_torch import torch
+from harness.api.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,8 @@ class ModelShape:
             object.__setattr__(self, width, getattr(self, width) or self.hidden)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.layers} layers, hidden {self.hidden}, {self.heads} heads, FFN {self.ffn})"
+        layers, heads = counted(self.layers, "layer"), counted(self.heads, "head")
+        return f"{self.name} ({layers}, hidden {self.hidden}, {heads}, FFN {self.ffn})"
 
 
 WHOLE = ("embeddings", "pooled", "logits")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.wording import counted
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _score(score: ScoreDifference) -> dict[str, Any]:
 
 def _print_text(found: FolderComparison, folders: Sequence[str]) -> None:
     for name, folder, summary in zip(("first", "second"), folders, (found.first, found.second), strict=True):
-        print(f"{name}: {folder} ({summary.plan.suite}, {len(summary.results)} results; {summary.plan.command})")
+        results = counted(len(summary.results), "result")
+        print(f"{name}: {folder} ({summary.plan.suite}, {results}; {summary.plan.command})")
     _print_settings("Settings", found.settings)
     _print_settings("Versions and machines", found.environment)
     if found.own_rows:
@@ -109,12 +111,12 @@ def _print_settings(title: str, settings: Sequence[SettingDifference]) -> None:
         print(f"\n{title}: no difference")
         return
     print(f"\n{title} that differ")
-    counted = any(setting.results for setting in settings)
-    headers = ["name", "first", "second", *(["results"] if counted else [])]
+    has_counts = any(setting.results for setting in settings)
+    headers = ["name", "first", "second", *(["results"] if has_counts else [])]
     print_table(
         headers,
         (
-            (setting.name, setting.first, setting.second, *([setting.results or ""] if counted else []))
+            (setting.name, setting.first, setting.second, *([setting.results or ""] if has_counts else []))
             for setting in settings
         ),
     )
@@ -124,7 +126,7 @@ def _print_equal_keys(found: FolderComparison) -> None:
     if not found.equal_keys:
         return
     if not found.different:
-        print(f"\n{found.equal_keys} results have the same key in both folders, and are equal.")
+        print(f"\n{counted(found.equal_keys, 'result')} with the same key in both folders: no difference.")
         return
     print(
         f"\n{len(found.different)} of {found.equal_keys} results with the same key differ: nothing that the suite sets"

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+from harness.api.wording import counted
 from harness.cli.terminal_tables import print_table
 
 
@@ -25,7 +26,8 @@ def _rows() -> Iterator[tuple[str, str]]:
         yield "commit", f"{commit[:12]}{', with uncommitted changes' if dirty else ''}"
     hardware = provenance.hardware(best_device())
     yield "device", f"{hardware.device}: {hardware.name}, {hardware.memory_bytes / 2**30:.0f} GiB"
-    yield "processor", f"{provenance.processor()}: {hardware.cores} cores, {hardware.threads} threads"
+    cores, threads = counted(hardware.cores, "core"), counted(hardware.threads, "thread")
+    yield "processor", f"{provenance.processor()}: {cores}, {threads}"
     yield from gpu_facts.rows(gpu_facts.collect())
     yield "cache", _cache()
     yield "hub", _hub()
@@ -53,7 +55,7 @@ def _plugins() -> Iterator[tuple[str, str]]:
 
     host = Host.create()
     loaded = [plugin for plugin in host.plugins if not plugin.error]
-    yield "plugins", f"{len(loaded)} loaded: {len(host.methods)} methods, {len(host.tasks)} tasks"
+    yield "plugins", f"{len(loaded)} loaded: {counted(len(host.methods), 'method')}, {counted(len(host.tasks), 'task')}"
     for plugin in host.plugins:
         if plugin.error:
             yield f"plugin {plugin.name}", f"not loaded: {plugin.error} ({plugin.origin})"

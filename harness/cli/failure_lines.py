@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from harness.api.wording import counted
 from harness.cli.output_streams import encodable
 from harness.storage.control_characters import visible
 
@@ -31,7 +32,7 @@ def failure_lines(outcome: Outcome) -> Iterator[str]:
         yield from (f"  {record.title}: {record.error}" for record in outcome.failures)
     if outcome.failed:
         yield ""
-        yield f"{_counted(outcome.failed)} failed:"
+        yield f"{counted(len(outcome.failed), 'run')} failed:"
         by_error: dict[str | None, list[RunRecord]] = {}
         for record in outcome.failed:
             by_error.setdefault(record.error, []).append(record)
@@ -44,11 +45,7 @@ def _group(error: str, records: Sequence[RunRecord]) -> Iterator[str]:
     if len(names) == 1:
         yield f"  {names[0]}: {error}"
         return
-    yield f"  {_counted(records)}: {error}"
+    yield f"  {counted(len(records), 'run')}: {error}"
     yield from (f"    {name}" for name in names[:NAMED_RUNS])
     if len(names) > NAMED_RUNS:
         yield f"    and {len(names) - NAMED_RUNS} more"
-
-
-def _counted(records: Sequence[RunRecord]) -> str:
-    return f"{len(records)} run{'s' * (len(records) > 1)}"

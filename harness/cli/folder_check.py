@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from harness.api.errors import Problem, UserError
+from harness.api.wording import counted
 from harness.cli.terminal_tables import print_table
 from harness.storage import cache_dir, folder_checks, set_aside
 from harness.storage.folder_checks import Finding, Findings
@@ -70,7 +71,7 @@ def _report(folder: Path, findings: Findings, *, repair: bool) -> bool:
         remedy = "see above" if repair or not movable else command
         typer.echo(f"{folder}: {len(remaining)} of {findings.checked} checked parts cannot be used; {remedy}")
     else:
-        typer.echo(f"{folder}: sound ({findings.checked} parts checked)")
+        typer.echo(f"{folder}: sound ({counted(findings.checked, 'part')} checked)")
     return not remaining
 
 

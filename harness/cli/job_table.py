@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from harness.api.wording import counted
 from harness.reporting.formatting import duration
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ class JobPlan:
         """Sentences below the table."""
         hidden = len(self.unfinished) - SHOWN
         if hidden > 0:
-            yield f"... and {hidden} more jobs; `harness plan --json` lists all."
+            yield f"... and {counted(hidden, 'more job')}; `harness plan --json` lists all."
         if self.unfinished and self.slots:
             total = sum(slot.job.seconds for slot in self.slots)
             end = max(slot.end for slot in self.slots)
             one = f"{self.workers} workers" if self.workers > 1 else "one worker"
+            jobs = counted(len(self.unfinished), "job")
             yield (
-                f"Estimate: {duration(total)} of work in {len(self.unfinished)} jobs, {duration(end)} with {one}."
+                f"Estimate: {duration(total)} of work in {jobs}, {duration(end)} with {one}."
                 " Rough estimate, good for comparing jobs with each other."
             )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.api.wording import counted
 from harness.cli.stderr_warnings import warn_of_unused_plugins
 from harness.cli.terminal_tables import print_table
 from harness.cli.text_lines import print_status
@@ -55,7 +56,7 @@ def _print_summary(merged: Merged) -> None:
     ]
     print_table(["what", "copied", "there before"], rows, err=True)
     lines = [
-        *([f"{merged.shared} runs and teachers were in several folders, with equal results"] if merged.shared else []),
+        *([f"in several folders, and equal: {counted(merged.shared, 'result')}"] if merged.shared else []),
         *([f"results that were replaced are in {merged.aside}"] if merged.aside else []),
         *merged.decisions,
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.api.wording import counted
 from harness.cli.command_setup import load_suite
 from harness.cli.job_table import HEADER, JobPlan
 from harness.cli.stderr_warnings import warn_of_overlapping_splits
@@ -178,8 +179,9 @@ def _teachers(run: PlannedRun) -> str:
 def _training_lines(cost: CostEstimate) -> Iterator[str]:
     if cost.runs:
         yield (
-            f"To do: {cost.runs} runs in {cost.cohorts} cohorts: {cost.student_steps} student steps, "
-            f"{cost.teacher_passes} teacher forward passes ({cost.teacher_passes_apart} without cohorts)."
+            f"To do: {counted(cost.runs, 'run')} in {counted(cost.cohorts, 'cohort')}: "
+            f"{counted(cost.student_steps, 'student step')}, {counted(cost.teacher_passes, 'teacher forward pass')} "
+            f"({cost.teacher_passes_apart} without cohorts)."
         )
 
 
@@ -209,8 +211,8 @@ def _head_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
 def _tuning_lines(cost: CostEstimate) -> Iterator[str]:
     if cost.trials:
         yield (
-            f"Tuning before these runs: {cost.trials} trials x {cost.tuned_rows} rows: {cost.trial_steps} student "
-            f"steps, {cost.trial_passes} more teacher forward passes."
+            f"Tuning before these runs: {counted(cost.trials, 'trial')} x {counted(cost.tuned_rows, 'row')}: "
+            f"{counted(cost.trial_steps, 'student step')}, {counted(cost.trial_passes, 'more teacher forward pass')}."
         )
 
 
@@ -246,10 +248,11 @@ def _memory_lines(cost: CostEstimate) -> Iterator[str]:
 
 def _preparation_lines(work: RemainingWork) -> Iterator[str]:
     if work.text_stages:
-        stages = ", ".join(f"{job.label} on {job.student} ({job.steps} steps)" for job in work.text_stages)
+        stages = ", ".join(f"{job.label} on {job.student} ({counted(job.steps, 'step')})" for job in work.text_stages)
         yield f"Distilled on unlabelled text before these runs: {stages}."
     if work.augmentations:
         data = ", ".join(
-            f"{job.data.task.name} ({job.label}, {job.data.train_examples} examples)" for job in work.augmentations
+            f"{job.data.task.name} ({job.label}, {counted(job.data.train_examples, 'example')})"
+            for job in work.augmentations
         )
         yield f"Training data augmented before these runs: {data}."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
+from harness.api.wording import counted
 from harness.cli.command_setup import quiet_libraries
 from harness.storage.run_lookup import find_run
 
@@ -91,6 +92,6 @@ def _progress(rows: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 def _print_written(written: Written, out: Path) -> None:
     read, added = ", ".join(written.read), ", ".join(written.added)
-    print(f"{out}: {written.rows} rows; read {read}; added {added}", file=sys.stderr)
+    print(f"{out}: {counted(written.rows, 'row')}; read {read}; added {added}", file=sys.stderr)
     for old, new in written.renamed.items():
         print(f"the file has a column {old!r}; the prediction is in {new!r}", file=sys.stderr)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from harness import hookimpl
 from harness.api.events import Preparing, RunFailed, RunFinished, RunStarted, Waiting
+from harness.api.wording import counted
 from harness.cli.text_lines import failed_line, finished_line, prepared_line, waiting_line
 from harness.trackers.json_lines import JsonLines
 
@@ -66,7 +67,7 @@ class PlainLines:
     def harness_run_started(self, event: RunStarted) -> None:
         resumed = f", resumed at step {event.step}" if event.step else ""
         cohort = f", in a cohort of {event.cohort}" if event.cohort > 1 else ""
-        self._print(f"started  {event.run}: {event.steps} steps{resumed}{cohort}")
+        self._print(f"started  {event.run}: {counted(event.steps, 'step')}{resumed}{cohort}")
 
     @hookimpl
     def harness_run_finished(self, event: RunFinished) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.api.wording import counted
 from harness.cli.command_setup import load_suite
 from harness.cli.stderr_warnings import warn_of_overlapping_splits
 from harness.cli.terminal_tables import print_table
@@ -51,15 +52,15 @@ def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) 
 def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     """The lines below ``valid``, as titles and texts."""
     suite, spec = resolved.suite, resolved.suite.spec
-    yield "tasks", _counted([task.name for task in suite.tasks])
+    yield "tasks", _listed([task.name for task in suite.tasks])
     yield from (("", f"{task.name}: {task.summary}") for task in suite.tasks if task.key_parts)
-    yield "teachers", _counted([_teacher(resolved, teacher) for teacher in spec.teachers])
-    yield "students", _counted([str(resolved.shapes.get(student, student)) for student in spec.students])
-    yield "methods", _counted([variant.label for variant in suite.variants])
-    yield "seeds", _counted([str(seed) for seed in spec.seeds])
+    yield "teachers", _listed([_teacher(resolved, teacher) for teacher in spec.teachers])
+    yield "students", _listed([str(resolved.shapes.get(student, student)) for student in spec.students])
+    yield "methods", _listed([variant.label for variant in suite.variants])
+    yield "seeds", _listed([str(seed) for seed in spec.seeds])
     cells = sum(cell.reason is None for cell in resolved.cells)
-    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
-    yield "runs", f"{cells * len(spec.seeds)} ({cells} cells of the board, {seeds} each)"
+    parts = f"{counted(cells, 'cell')} of the board, {counted(len(spec.seeds), 'seed')} each"
+    yield "runs", f"{cells * len(spec.seeds)} ({parts})"
     yield from _choices(spec)
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
@@ -92,6 +93,6 @@ def _teacher(resolved: Resolved, name: str) -> str:
     return f"{resolved.shapes.get(name, name)}{per_seed}"
 
 
-def _counted(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """``3: finetune, pkd, tinybert``, or ``none``."""
     return f"{len(names)}: {', '.join(names)}" if names else "none"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis import best_students
 from harness.analysis.aggregate import summarize
 from harness.analysis.best_students import Limits
-from harness.analysis.board_marks import counted
 from harness.api.errors import Problem, UserError
 from harness.api.names import NAME_RULE, is_name
+from harness.api.wording import counted
 from harness.distill import data_columns, halving, label_matching, student_sizes, suite_content, teacher_facts
 from harness.distill.halving import Candidate
 from harness.distill.request import Request
@@ -95,8 +95,8 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
         )
         content = {**longest, "training": {**longest["training"], "epochs": rung.epochs}}
         suite_content.write(content, path, _comment(number, count))
-        students = f"{len(rows)} candidates, {rung.epochs:g} epochs each, {counted(len(seeds), 'seed')}"
-        say(f"rung {number} of {count}: {students}: {path}")
+        candidates, epochs = counted(len(rows), "candidate"), counted(float(rung.epochs), "epoch")
+        say(f"rung {number} of {count}: {candidates}, {epochs} each, {counted(len(seeds), 'seed')}: {path}")
         with times.measured(name, longest, rung):
             execute(path)
         store = Store(request.results / name)

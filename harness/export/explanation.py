@@ -9,6 +9,7 @@ from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
 from harness.analysis.inference import estimate
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary, is_error
+from harness.api.wording import counted
 from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
 from harness.storage.plan_file import PlannedTask
@@ -27,7 +28,7 @@ def why(choice: Choice, limits: Limits) -> Iterator[str]:
         yield f"{best.name} has the {rank} mean {task.score} of {others} rows{within(limits)}: {scored(best.score)}."
         yield f"The next is {second.name} with {scored(second.score)}{_chance(best, second, task)}."
     if choice.excluded:
-        yield f"{choice.excluded} other row{'s' * (choice.excluded > 1)} with complete scores did not qualify."
+        yield f"{counted(choice.excluded, 'other row')} with complete scores did not qualify."
     yield of_seeds(choice)
 
 

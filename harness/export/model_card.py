@@ -15,6 +15,7 @@ from harness.analysis.best_students import Candidate, Choice, Limits
 from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.speed_up import milliseconds
 from harness.analysis.summary import Summary, is_error, scale
+from harness.api.wording import counted
 from harness.export import explanation, usage_code
 from harness.export.model_folder import ModelFiles
 from harness.metrics.task_metrics import ERRORS
@@ -175,7 +176,9 @@ def _metadata(facts: CardFacts, files: ModelFiles) -> str:
 def _introduction(facts: CardFacts) -> Iterator[str]:
     record, task = facts.record, facts.task
     size = record.model_size
-    shape = f"{size.layers} layers of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
+    shape = (
+        f"{counted(size.layers, 'layer')} of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
+    )
     taught = {teacher.name: _origin(teacher) for teacher in facts.teachers}
     taught |= {name: _assistant(run) for name, run in facts.assistants.items() if name in record.teachers}
     if taught:

@@ -15,6 +15,7 @@ from harness.analysis.speed_up import setup_key
 from harness.api.errors import Problem, UserError
 from harness.api.latency_backend import Backend
 from harness.api.seeds import derive
+from harness.api.wording import counted
 from harness.config.latency_schema import LatencySpec
 from harness.execution import run_records
 from harness.latency import VERSION, machine, model_inputs, peak_memory, timed_shapes, timing_protocol
@@ -98,9 +99,9 @@ def measure(
     with machine.stable_conditions(threads):
         flops = _flops(compared, models, batches)
         for name in settings.backends:
-            say(f"latency: preparing {len(compared)} models for {name}, threads: {threads}")
+            say(f"latency: preparing {counted(len(compared), 'model')} for {name}, threads: {threads}")
             prepared = prepare(name, backends[name], compared, models, batches, device)
-            say(f"latency: {settings.rounds} rounds in {name}, at most {share:.3g} s")
+            say(f"latency: {counted(settings.rounds, 'round')} in {name}, at most {share:.3g} s")
             timings += _time(name, prepared, settings, seconds=share, seed=derive(0, key(key_parts), name))
             preparations += prepared.preparations
         after = machine.state(device)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.api.errors import Problem, UserError
+from harness.api.wording import counted
 from harness.models import families, pretrained, tokenizers
 from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
@@ -86,10 +87,10 @@ def unexpected_message(names: Collection[str], config: PretrainedConfig) -> str:
     """The message about `unexpected_tensors`."""
     layers = {int(match[1]) for match in map(_LAYER.search, names) if match}
     depth = getattr(config, families.LAYERS, None)
-    hint = f"; num_hidden_layers is {depth}, and the weights have {max(layers) + 1} layers" if layers else ""
+    hint = f"; num_hidden_layers is {depth}, and the weights have {counted(max(layers) + 1, 'layer')}" if layers else ""
     return (
-        f"the weights do not fit {pretrained.CONFIG}: its model does not have {_count(len(names))} of the encoder,"
-        f" {_first_names(names)}{hint}"
+        f"the weights do not fit {pretrained.CONFIG}: its model does not have"
+        f" {counted(len(names), 'tensor')} of the encoder, {_first_names(names)}{hint}"
     )
 
 
@@ -219,7 +220,7 @@ def _weight_problems(stored: Mapping[str, Shape], model: PreTrainedModel) -> Ite
         yield unexpected_message(extra, model.config)
     if missing:
         yield (
-            f"the weights do not fit {pretrained.CONFIG}: {_count(len(missing))} of the encoder are missing,"
+            f"the weights do not fit {pretrained.CONFIG}: {counted(len(missing), 'tensor')} of the encoder are missing,"
             f" {_first_names(missing)}"
         )
     shared = sorted(expected.keys() & actual.keys())
@@ -227,8 +228,9 @@ def _weight_problems(stored: Mapping[str, Shape], model: PreTrainedModel) -> Ite
     if different:
         first = different[0]
         yield (
-            f"the weights do not fit {pretrained.CONFIG}: {_count(len(different))} of the encoder have another size,"
-            f" the first {first}: {list(actual[first])} in the file, {list(expected[first])} by {pretrained.CONFIG}"
+            f"the weights do not fit {pretrained.CONFIG}: {counted(len(different), 'tensor')} of the encoder have"
+            f" another size, the first {first}: {list(actual[first])} in the file,"
+            f" {list(expected[first])} by {pretrained.CONFIG}"
         )
 
 
@@ -240,10 +242,6 @@ def _embedding_rows(stored: Mapping[str, Shape], model: PreTrainedModel | None) 
     name = next((name for name, parameter in model.named_parameters() if parameter is weight), None)
     shape = stored.get(f"{model.base_model_prefix}.{name}") or stored.get(str(name))
     return shape[0] if shape else None
-
-
-def _count(number: int) -> str:
-    return "1 tensor" if number == 1 else f"{number} tensors"
 
 
 def _first_names(names: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem
 from harness.api.model_outputs import LAYERED, WHOLE, name_fault
+from harness.api.wording import counted
 
 if TYPE_CHECKING:
     from harness.api.batch import TaskKind
@@ -74,7 +75,7 @@ def _problem(text: str, layers: int, kind: TaskKind, who: str) -> Problem | None
     if need is None:
         return Problem(str(name_fault(text)))
     if need.layer is not None and not 1 <= need.layer <= layers:
-        return Problem(f"{need} is requested, but {who} has {layers} layers, counted from 1 to {layers}")
+        return Problem(f"{need} is requested, but {who} has {counted(layers, 'layer')}, counted from 1 to {layers}")
     purpose = {"qa": "answers questions", "text": "predicts tokens", "token_classification": "labels tokens"}.get(kind)
     if need.name == "pooled" and purpose is not None:
         return Problem(f"pooled is requested, but {who} {purpose}: its head reads every token, so nothing is pooled")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
+from harness.api.wording import counted
 from harness.models.families import FFN, HEAD_SIZE, HEADS, HIDDEN, LAYERS, attention_heads, ffn_name, shape
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def resized(
     try:
         return type(config).from_dict(fields)
     except Exception as error:  # configuration classes check their fields with exceptions of several kinds
-        sizes = f"{layers} layers, {heads} heads, hidden {hidden} and FFN {ffn}"
+        sizes = f"{counted(layers, 'layer')}, {counted(heads, 'head')}, hidden {hidden} and FFN {ffn}"
         raise UserError(f"an encoder of type {config.model_type!r} cannot have {sizes}: {error}") from error
 
 

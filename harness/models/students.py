@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
 from harness.api.model_outputs import ModelShape
+from harness.api.wording import counted
 from harness.config.student_schema import StudentSpec
 from harness.models import families, pretrained
 
@@ -65,7 +66,7 @@ def check(spec: StudentSpec, name: str, teacher: ModelShape | None, own: ModelSh
     if heads and hidden and hidden % heads:
         problems.append(
             Problem(
-                f"hidden {hidden} cannot be split among {heads} heads; heads must be one of"
+                f"hidden {hidden} cannot be split among {counted(heads, 'head')}; heads must be one of"
                 f" {_listed(n for n in range(1, 65) if hidden % n == 0)}",
                 f"{where}.heads",
             )
@@ -188,7 +189,8 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
     messages = []
     if isinstance(spec.init, list) and len(spec.init) != spec.layers:
         messages.append(
-            f"the list names {len(spec.init)} layers, but the student has {spec.layers}; name a teacher layer for each"
+            f"the list names {counted(len(spec.init), 'layer')}, but the student has {spec.layers}; name a teacher"
+            " layer for each"
         )
     if teacher is None:
         return messages
@@ -198,8 +200,8 @@ def _copy_messages(spec: StudentSpec, student: ModelShape | None, teacher: Model
             messages.append(f"there is no layer {_listed(outside)} in {teacher}; its layers are 1 to {teacher.layers}")
     elif spec.layers > teacher.layers:
         messages.append(
-            f"{spec.init!r} copies {spec.layers} layers, but {teacher} has only {teacher.layers}; use fewer layers,"
-            " or init: random"
+            f"{spec.init!r} copies {counted(spec.layers, 'layer')}, but {teacher} has only {teacher.layers}; use fewer"
+            " layers, or init: random"
         )
     elif spec.init == "uniform" and teacher.layers % spec.layers:
         divisors = _listed(n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0)

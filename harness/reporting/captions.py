@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from harness.analysis import data_notes, interval_coverage, selection_notes
-from harness.analysis.board_marks import counted
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, is_error, scale
+from harness.api.wording import counted
 from harness.reporting.formatting import duration
 from harness.storage.plan_file import PlanFile, PlannedRun
 from harness.storage.records import Hardware, TeacherRecord

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.api.errors import Problem, UserError, describe, nearest, problem_list
 from harness.api.method import Method, Stage, TaskInfo
 from harness.api.model_outputs import ModelShape
+from harness.api.wording import counted
 from harness.config.diagnostics import Diagnostics
 from harness.config.yaml_tree import KeyPath, Mark, Node, display_path
 from harness.models import available_heads, output_names
@@ -304,7 +305,8 @@ def _check_frozen(stage: Stage, student: ModelShape) -> list[Problem]:
     """Return problems for layers that a stage freezes and the student does not have."""
     if missing := missing_layers(stage.frozen, student.layers):
         names = ", ".join(missing)
-        return [Problem(f"stage {stage.name!r} freezes {names}, but {student.name} has {student.layers} layers")]
+        depth = counted(student.layers, "layer")
+        return [Problem(f"stage {stage.name!r} freezes {names}, but {student.name} has {depth}")]
     return []
 
 
@@ -319,9 +321,8 @@ def check_needs(stage: Stage, task: TaskInfo, student: ModelShape, teachers: Seq
     """Return problems for the model outputs that a stage needs and its models do not have."""
     requested = stage.needs.teachers
     if len(requested) not in (0, len(teachers)):
-        return [
-            Problem(f"stage {stage.name!r} needs outputs of {len(requested)} teachers, but there are {len(teachers)}")
-        ]
+        named = counted(len(requested), "teacher")
+        return [Problem(f"stage {stage.name!r} needs outputs of {named}, but there are {len(teachers)}")]
     pairs = [(student, stage.needs.student), *zip(teachers, requested, strict=False)]
     return [
         problem

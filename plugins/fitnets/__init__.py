@@ -24,6 +24,7 @@ from harness import (
 )
 from harness.api.lazy_torch import nn
 from harness.api.losses import projection, soft_cross_entropy, task_loss, token_mse
+from harness.api.wording import counted
 
 
 class FitNetsConfig(MethodConfig):
@@ -60,7 +61,7 @@ class FitNets(Method):
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         chosen = (("guided_layer", self.guided_layer, student), ("hint_layer", self.hint_layer, teachers[0]))
         return [
-            Problem(f"{option} is {layer}, but {model.name} has {model.layers} layers")
+            Problem(f"{option} is {layer}, but {model.name} has {counted(model.layers, 'layer')}")
             for option, layer, model in chosen
             if layer > model.layers
         ]

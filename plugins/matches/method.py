@@ -19,6 +19,7 @@ from harness import (
 )
 from harness.api import losses as shared
 from harness.api.lazy_torch import nn, torch
+from harness.api.wording import counted
 
 from . import comparisons, logits
 from .config import ATTENTION, EQUAL_WIDTHS, Linear, Match, MatchesConfig, Output, at
@@ -149,7 +150,7 @@ def _layer_problems(match: Match, student: ModelShape, teacher: ModelShape) -> I
     for shape, outputs in zip((student, teacher), match.outputs, strict=True):
         for output in outputs:
             if output.layer is not None and not 1 <= output.layer <= shape.layers:
-                yield f"there is no {output}: {shape.name} has {shape.layers} layers, counted from 1"
+                yield f"there is no {output}: {shape.name} has {counted(shape.layers, 'layer')}, counted from 1"
 
 
 def _size_problems(match: Match, student: ModelShape, teacher: ModelShape) -> Iterator[str]:

@@ -26,6 +26,7 @@ from harness import (
 from harness.api import layer_mapping
 from harness.api.lazy_torch import nn, torch
 from harness.api.losses import projection, soft_target_loss
+from harness.api.wording import counted
 
 from .spans import Spans, random_cuts, words
 from .structure import mean_vector, pair_loss, sample_loss, triangle_loss
@@ -91,7 +92,8 @@ class MGSKD(Method):
         if heads is not None and teacher.hidden % heads:
             problems.append(Problem(f"relation_heads is {heads}; {teacher.name} is {teacher.hidden} wide"))
         if first is not None and first > student.layers + 1:
-            problems.append(Problem(f"first_sample_layer is {first}; {student.name} has {student.layers} layers"))
+            depth = counted(student.layers, "layer")
+            problems.append(Problem(f"first_sample_layer is {first}; {student.name} has {depth}"))
         if not self._terms:
             problems.append(Problem("every loss of stage 'structure' of mgskd is off"))
         unmapped = layer_mapping.check("uniform", student.layers, teacher.layers)

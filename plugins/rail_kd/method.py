@@ -25,6 +25,7 @@ from harness.api.lazy_torch import nn, torch
 from harness.api.losses import full_precision, soft_target_loss, task_loss, unit_vectors
 from harness.api.seeded_choice import SeededChoice
 from harness.api.seeds import derive
+from harness.api.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,7 @@ class RailKD(Method):
 
     def check(self, task: TaskInfo, student: ModelShape, teachers: Sequence[ModelShape]) -> Sequence[Problem]:
         (teacher,) = teachers
-        counts = f"{student.name} has {student.layers} layers, {teacher.name} has {teacher.layers}"
+        counts = f"{student.name} has {counted(student.layers, 'layer')}, {teacher.name} has {teacher.layers}"
         if student.layers < 2:
             return [Problem(f"rail_kd compares all student layers but the last, so it needs two or more: {counts}")]
         if student.layers - 1 > len(self.pool):

@@ -118,7 +118,7 @@ def test_equal_models_are_at_distance_zero():
 @pytest.mark.parametrize(
     ("sizes", "config", "words"),
     [
-        ({"layers": 1}, {}, "two or more: student has 1 layers, teacher 1 has 6"),
+        ({"layers": 1}, {}, "two or more: student has 1 layer, teacher 1 has 6"),
         ({"layers": 7}, {}, "student has 7 layers, teacher 1 has 6"),
     ],
 )

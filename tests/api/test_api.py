@@ -26,6 +26,7 @@ WITHOUT_TORCH = {
     "harness.api.stage_settings",
     "harness.api.task",
     "harness.api.tracker",
+    "harness.api.wording",
 }
 WITH_TORCH = {"harness.api.chunked_gradients"}
 PACKAGES = {"harness", "harness.api"}

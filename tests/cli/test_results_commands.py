@@ -102,7 +102,7 @@ def test_merge_prints_what_it_did_and_the_board(harness, tmp_path):
     assert "INCOMPLETE" not in text
     assert "merged into all/demo:" in errors
     assert any(line.split() == ["runs", "24", "0"] for line in errors.splitlines())
-    assert "2 runs and teachers were in several folders, with equal results" in errors
+    assert "in several folders, and equal: 2 results" in errors
     assert Store(tmp_path / "all" / "demo").plan().command == "harness run demo.yaml --results all"
 
 

@@ -102,7 +102,7 @@ def test_fewer_heads_end_to_end(small, monkeypatch):
     assert len({record.size.parameters for record in records.values()}) == 1
     folder = small.store().run_folder(records["mlkd_bert", "h3"].key) / "student"
     assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_attention_heads == 3
-    text = sections((small.store().folder / "leaderboard.md").read_text())["Number of heads: 1 layers, hidden 24"]
+    text = sections((small.store().folder / "leaderboard.md").read_text())["Number of heads: 1 layer, hidden 24"]
     lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert [line[:3] for line in lines if line[0] == "minilm"] == [["minilm", str(n), f"h{n}"] for n in (12, 6, 3, 2)]
     timed = [line for line in lines if line[0] == "eager"]

@@ -125,7 +125,7 @@ STUDENT_ROWS = {
     "deeper than the teacher": ("  s: {layers: 9, init: first}", ["students.s.init", "9", "4"]),
     "other width, copied": ("  s: {layers: 2, hidden: 32, init: last}", ["students.s.init", "32", "64"]),
     "layers that are not there": ("  s: {layers: 2, init: [1, 7]}", ["students.s.init", "7", "1 to 4"]),
-    "layers of another number": ("  s: {layers: 2, init: [1]}", ["students.s.init", "1 layers", "2"]),
+    "layers of another number": ("  s: {layers: 2, init: [1]}", ["students.s.init", "1 layer, but", "2"]),
     "layer zero": ("  s: {layers: 1, init: [0]}", ["students.s.init", "greater than 0", "found 0"]),
     "misspelt init": ("  s: {layers: 2, init: unifrom}", ["students.s.init", "'unifrom'", "'uniform'"]),
     "init nowhere": ("  s: {layers: 2, init: ./none}", ["students.s.init", "./none", "folder not found"]),

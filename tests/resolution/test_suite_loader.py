@@ -150,7 +150,7 @@ def test_method_that_fits_no_student_is_an_error_with_all_reasons(write):
         ("twins", ["duplicate stage names", "a, a"]),
         ("frozen", ["fits no student", "small: stage 'a' freezes layer[0], layer[5], but small has 2 layers"]),
         ("best", ["suite.yaml:11", "'odd', stage 'a': starts_from is 'best', but the first stage follows no other"]),
-        ("lonely", ["needs outputs of 1 teachers", "there are 2"]),
+        ("lonely", ["needs outputs of 1 teacher,", "there are 2"]),
         ("short", ["suite.yaml:11", "'odd' failed", "stage 'a': steps is 0", "integer above 0"]),
         ("raise", ["'odd' failed", "RuntimeError: layers ran out"]),
         ("refuse", ["plugin: odd does not like this suite"]),

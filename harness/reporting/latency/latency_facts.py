@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.api.wording import counted
 from harness.storage.latency_records import MIN_CALLS_FOR_P90, MIN_CALLS_FOR_P99, LatencyRecord
 
 
@@ -21,8 +22,8 @@ def measurement_facts(record: LatencyRecord) -> Iterator[str]:
         yield f"{student} was not measured: {reason}."
     if lengths := record.lengths:
         yield (
-            f"task: token counts of {lengths.examples} validation examples of {record.task}, students' tokenizer: "
-            f"mean {lengths.mean:.1f}, median {lengths.median:g}, 90th percentile {lengths.p90:g}, longest "
+            f"task: token counts of {counted(lengths.examples, 'validation example')} of {record.task}, students' "
+            f"tokenizer: mean {lengths.mean:.1f}, median {lengths.median:g}, 90th percentile {lengths.p90:g}, longest "
             f"{lengths.longest}"
         )
     for name, (before, after) in record.clocks.items():
@@ -30,7 +31,8 @@ def measurement_facts(record: LatencyRecord) -> Iterator[str]:
     for name, (before, after) in record.temperatures.items():
         yield f"Temperature, {name}: {before:.0f} °C before, {after:.0f} °C after"
     if record.load is not None:
-        yield f"Load average at the start: {record.load:g} processes over the previous minute (training included)"
+        load = counted(record.load, "process")
+        yield f"Load average at the start: {load} over the previous minute (training included)"
     versions = ", ".join(f"{name} {version}" for name, version in record.packages.items() if version)
     when = f"{record.provenance.started} to {record.provenance.ended}"
     yield f"Packages: {versions or 'not recorded'}; {when}; record `latency/{record.key}.json`"
@@ -50,8 +52,8 @@ def procedure(record: LatencyRecord) -> Iterator[str]:
         )
     yield (
         "All models ran in one process. After a warm-up (until the median of 5 calls is within 5 % of that of "
-        f"the previous 5; at most {record.settings.warmup} calls after the first), each round timed every model once "
-        "at every shape, with shapes and models in random order. Backends were measured one after the other."
+        f"the previous 5; at most {counted(record.settings.warmup, 'call')} after the first), each round timed every "
+        "model once at every shape, with shapes and models in random order. Backends were measured one after the other."
     )
     yield (
         f"n: rounds. p50, p90: percentiles of the times; p90 needs at least {MIN_CALLS_FOR_P90} rounds. "

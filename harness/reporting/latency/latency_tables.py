@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from harness.analysis.speed_up import batch_of, current, machine, milliseconds, numbered
+from harness.api.wording import counted
 from harness.reporting.latency.latency_facts import measurement_facts, procedure
 from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, Ratio, Timing
 
@@ -65,7 +66,7 @@ def _marks(record: LatencyRecord) -> Iterator[tuple[str, str]]:
         yield (
             "CUT SHORT",
             f"the time limit of {record.settings.max_seconds:g} s was reached after {' or '.join(map(str, short))} of "
-            f"{record.settings.rounds} rounds",
+            f"{counted(record.settings.rounds, 'round')}",
         )
     if unsettled := [timing for timing in record.timings if not timing.settled]:
         cases = f"{len(unsettled)} of {len(record.timings)}"
@@ -134,7 +135,9 @@ def _models(record: LatencyRecord) -> str:
             flops = {t.length: t.flops for t in record.timings if (t.model, t.batch_size) == (model.name, size)}
             work = [f"{count / size / 1e9:.3g}" if (count := flops.get(length)) else "–" for length in lengths]
             rows.append([model.name, f"{model.parameters / 1e6:.3g}", *work, _megabytes(model)])
-    titles = [f"GFLOPs, {length} tokens" if isinstance(length, int) else f"GFLOPs, {length}" for length in lengths]
+    titles = [
+        f"GFLOPs, {counted(length, 'token')}" if isinstance(length, int) else f"GFLOPs, {length}" for length in lengths
+    ]
     return _aligned(rows, ["model", "parameters (M)", *titles, "peak memory (MB)"], left=("model",))
 
 

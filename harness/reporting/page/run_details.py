@@ -23,6 +23,7 @@ from harness.analysis.logged_losses import LoggedLosses
 from harness.analysis.student_t import Floats
 from harness.analysis.summary import BoardRow, Summary, scale
 from harness.analysis.task_predictions import shown_teacher
+from harness.api.wording import counted
 from harness.reporting.page.compare_details import CompareFiles
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import embedded, script_call
@@ -220,7 +221,7 @@ def _size(task: PlannedTask, size: float) -> str | None:
     if task.kind == "classification":
         return f"{100 * size:.0f} %" if size < 1 else None
     if task.kind == "token_classification":
-        return f"{size:.0f} wrong word{'' if size == 1 else 's'}"
+        return counted(round(size), "wrong word")
     return f"{size:.2f} off" if task.kind == "regression" else None
 
 

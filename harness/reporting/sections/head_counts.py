@@ -11,6 +11,7 @@ from harness import hookimpl
 from harness.analysis.speed_up import machine, milliseconds
 from harness.analysis.summary import Summary
 from harness.api.report import Section
+from harness.api.wording import counted
 from harness.reporting.export_rows import exact
 from harness.reporting.sections.comparison import (
     compare,
@@ -53,7 +54,7 @@ def _section(results: Summary, heads: Mapping[str, int]) -> Section:
     for record in results.latencies:
         rows += _time_rows(record, heads)
     return Section(
-        title=f"Number of heads: {shape.layers} layers, hidden {shape.hidden}",
+        title=f"Number of heads: {counted(shape.layers, 'layer')}, hidden {shape.hidden}",
         text="\n\n".join([*scores, *times]),
         file="heads",
         rows=rows,
@@ -91,8 +92,8 @@ def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:
         return
     most, *fewer = students
     lines = [_line(record, backend, shape, students) for backend in record.backends for shape in record.shapes]
-    titles = [f"{most}, {heads[most]} heads (ms)", f"over {record.reference}"]
-    titles += [f"{student}, {heads[student]} heads" for student in fewer]
+    titles = [f"{most}, {counted(heads[most], 'head')} (ms)", f"over {record.reference}"]
+    titles += [f"{student}, {counted(heads[student], 'head')}" for student in fewer]
     headers = ["backend", "batch", "tokens", *titles]
     yield f"### Time, {machine(record.provenance.hardware)}"
     yield tabulate(

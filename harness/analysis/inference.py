@@ -126,6 +126,10 @@ class Sample:
         return components(between, of_mean, self.draws.var(axis=0, ddof=1).mean(), n)
 
 
+Scores = Sequence[Sample]
+"""The scores of a row on each task, in the same order for all rows that are compared."""
+
+
 def components(between: Floats, of_mean: Floats, alone: Floats, n: int) -> Variances:
     """The variance components of a mean over `n` seeds (see "Estimates" above).
 
@@ -189,6 +193,11 @@ class Estimate:
     @property
     def high(self) -> float | None:
         return None if self.margin is None else self.mean + self.margin
+
+    @property
+    def clear(self) -> bool:
+        """Whether the 95 % interval is known and excludes 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     @property
     def multiplier(self) -> float:

@@ -24,12 +24,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.inference import Estimate, Sample, Variances, components, examples_freedom, satterthwaite
+from harness.analysis.inference import (
+    Estimate,
+    Sample,
+    Scores,
+    Variances,
+    components,
+    examples_freedom,
+    satterthwaite,
+)
 from harness.analysis.student_t import MOST, Floats
 
 Bools = NDArray[np.bool_]
@@ -41,7 +49,7 @@ ROUNDING = 1e-13
 """A variance of a difference that is smaller than this share of the two variances is set to 0."""
 
 
-def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ()) -> list[Estimate]:
+def differences(rows: Sequence[Scores], unusual: Collection[int] = ()) -> list[Estimate]:
     """The estimated mean differences ``one - other`` for ``one, other`` in ``combinations(rows, 2)``.
 
     Args:
@@ -51,10 +59,33 @@ def differences(rows: Sequence[Sequence[Sample]], unusual: Collection[int] = ())
     Raises:
         ValueError: the seeds differ, or there is one seed.
     """
-    parts = pair_parts(rows)
+    return _estimates(rows, pair_parts(rows), unusual)
+
+
+def differences_between(
+    rows: Sequence[Scores], others: Sequence[Scores], unusual: Collection[int] = ()
+) -> list[Estimate]:
+    """The estimated mean differences ``one - other`` for ``one, other`` in ``product(rows, others)``.
+
+    Their variances are moderated towards the mean over these pairs alone.
+
+    Args:
+        rows, others: as for `differences`, all with the same seeds.
+        unusual: indices of ``[*rows, *others]``, as for `differences`.
+
+    Raises:
+        ValueError: the seeds differ, or there is one seed.
+    """
+    both = [*rows, *others]
+    parts = pair_parts(both)
+    return _estimates(both, parts.only((parts.one < len(rows)) & (parts.other >= len(rows))), unusual)
+
+
+def _estimates(rows: Sequence[Scores], parts: PairParts, unusual: Collection[int]) -> list[Estimate]:
+    """The differences of the pairs of `parts`, which are pairs of `rows`."""
     seeds, mean, one, other = parts.seeds, parts.means, parts.one, parts.other
     usual = ~np.isin(np.arange(len(rows)), list(unusual))
-    if usual.sum() < 2:
+    if not (usual[one] & usual[other]).any():
         usual[:] = True
     same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that share the same runs
     pool = usual[one] & usual[other] & ~same
@@ -116,8 +147,13 @@ class PairParts:
     means: Floats
     resampled: Bools
 
+    def only(self, pairs: Bools) -> PairParts:
+        """The parts of some of the pairs. `pairs`: [pairs], which ones."""
+        columns = {name: getattr(self, name)[:, pairs] for name in ("seeds", "examples", "luck")}
+        return replace(self, one=self.one[pairs], other=self.other[pairs], **columns)
 
-def pair_parts(rows: Sequence[Sequence[Sample]]) -> PairParts:
+
+def pair_parts(rows: Sequence[Scores]) -> PairParts:
     """Return the parts of all pairs of `rows`. Arguments and errors are those of `differences`."""
     one, other = np.triu_indices(len(rows), 1)
     tasks = list(zip(*rows, strict=True))

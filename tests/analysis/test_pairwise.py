@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from harness.analysis.inference import Sample, p_values
-from harness.analysis.pairwise import differences
+from harness.analysis.pairwise import differences, differences_between
 from harness.analysis.student_t import SMALLEST
 
 
@@ -20,9 +20,9 @@ def random_sample(random, count, examples=50, resamples=300, *, drawn=True, spre
     return Sample(tuple(range(count)), values, draws if drawn else None, examples)
 
 
-def loops(rows, count):
+def loops(rows, count, pairs):
     """Pair -> (seeds' variance, degrees of freedom, C, L / S): V0, V, f and d0 as in the docstring of the module."""
-    pairs, tasks = list(combinations(range(len(rows)), 2)), range(len(rows[0]))
+    tasks = range(len(rows[0]))
     seeds, shared, luck = {}, {}, {}
     for pair in pairs:
         seeds[pair], shared[pair], luck[pair] = [], 0.0, 0.0
@@ -54,12 +54,26 @@ def test_estimates_equal_loops_over_pairs_and_tasks(count, methods):
         [random_sample(random, count, examples, drawn=row != 1 or task) for task, examples in enumerate((50, 900))]
         for row in range(methods)
     ]
-    estimates, expected = differences(rows), loops(rows, count)
-    for estimated, pair in zip(estimates, combinations(range(methods), 2), strict=True):
+    pairs = list(combinations(range(methods), 2))
+    assert_equal(differences(rows), rows, count, pairs)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (1, 3), (3, 2)])
+def test_differences_between_two_groups_of_rows_equal_loops(ours, theirs):
+    random = np.random.default_rng([ours, theirs])
+    rows = [[random_sample(random, 3, spread=1.0 + row) for _ in range(2)] for row in range(ours + theirs)]
+    pairs = list(product(range(ours), range(ours, ours + theirs)))
+    assert_equal(differences_between(rows[:ours], rows[ours:]), rows, 3, pairs, lacking=None)
+
+
+def assert_equal(estimates, rows, count, pairs, lacking=1):
+    """`lacking`: the row that has no resampled scores on one task."""
+    expected = loops(rows, count, pairs)
+    for estimated, pair in zip(estimates, pairs, strict=True):
         variance, freedom, shared, luck = expected[pair]
         assert tuple(map(float, estimated.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
         assert freedom - 0.05 <= estimated.freedom <= freedom
-        assert estimated.over == ("seeds" if 1 in pair else "seeds and examples")
+        assert estimated.over == ("seeds" if lacking in pair else "seeds and examples")
         t, z = stats.t.ppf(0.975, estimated.freedom), stats.t.ppf(0.975, 49)
         width = math.sqrt(z**2 * shared + max(z**2 * luck, t**2 * variance))
         assert estimated.high - estimated.mean == pytest.approx(width, rel=1e-7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.error_rates.worlds import EXAMPLES, Board, Row, Scorer
 from harness.analysis.inference import Sample
+from harness.analysis.row_differences import within
 from harness.analysis.score_intervals import interval
-from harness.analysis.top_groups import compare, top_group
+from harness.analysis.top_groups import Comparison, compare, top_group
 
 RATIOS = (0.2, 1.0, 5.0, 10.0)
 """Standard deviation of seed effects over that of example effects."""
@@ -60,11 +61,15 @@ def errors(board: Board, simulate: Simulate, boards: int, generator: np.random.G
     pairs = group = 0
     for _ in range(boards):
         rows = simulate(board, generator)
-        comparisons = compare("student", rows)
+        comparisons = _compared(rows)
         best = max(rows, key=lambda label: sum(sample.mean for sample in rows[label]))
         pairs += any(pair.distinguished for pair in comparisons)
         group += len(top_group(best, comparisons)) < board.methods
     return Errors(pairs / boards, group / boards, boards)
+
+
+def _compared(rows: Mapping[str, Sequence[Sample]]) -> list[Comparison]:
+    return compare(within({("student", label, ""): samples for label, samples in rows.items()}))
 
 
 def power(board: Board, simulate: Simulate, boards: int, generator: np.random.Generator) -> float:
@@ -72,7 +77,7 @@ def power(board: Board, simulate: Simulate, boards: int, generator: np.random.Ge
     ahead = replace(board, ahead=AHEAD * (1 + board.ratio**2) ** 0.5)
     detected = 0
     for _ in range(boards):
-        comparisons = compare("student", simulate(ahead, generator))
+        comparisons = _compared(simulate(ahead, generator))
         detected += sum(pair.distinguished for pair in comparisons if "0" in pair.labels)
     return detected / boards / (board.methods - 1)
 

@@ -72,7 +72,8 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
     built = with_decimals(plan, [*(rows.teacher(name) for name in plan.teachers), *rows.students()])
     teachers = tuple(row for row in built if row.role == "teacher")
     students = ranking.mark_collapsed_seeds(plan, [row for row in built if row.role == "student"], constant)
-    comparisons = ranking.comparisons(plan, students)
+    differences = ranking.row_differences([*teachers, *students])
+    comparisons = ranking.comparisons(plan, students, differences)
     students = ranking.add_suite_statistics(plan, teachers, ranking.mark_top_groups(plan, students, comparisons))
     return Summary(
         plan=plan,
@@ -81,6 +82,7 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
         beaten=tuple(ranking.beaten(plan, teachers, students)),
         results=tuple(done[key] for key in sorted(done)),
         others=len(set(store.run_keys()) - {run.key for run in plan.runs}),
+        differences=differences,
         speed_ups=speed_ups(plan, latencies),
         latencies=tuple(latencies),
         generals=tuple(general for planned in plan.generals if (general := store.general(planned.key))),

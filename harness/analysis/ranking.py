@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import product
 
 from harness.analysis import collapsed_seeds, suite_level, top_groups
+from harness.analysis.row_differences import RowDifferences
 from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic
 from harness.analysis.top_groups import Comparison
 from harness.storage.plan_file import PlanFile, PlannedTask
@@ -23,13 +24,31 @@ def average(plan: PlanFile, row: BoardRow) -> Statistic | None:
     return Statistic.of_scores(row.samples)
 
 
-def comparisons(plan: PlanFile, rows: Sequence[BoardRow]) -> list[Comparison]:
-    """Compare the averages of all pairs of rows of each student. Rows without an average are left out."""
+def averaged_tasks(plan: PlanFile) -> list[str]:
+    """The names of the tasks of the average: all but diagnostic ones."""
+    return [task.name for task in plan.tasks if not task.diagnostic]
+
+
+def row_differences(rows: Iterable[BoardRow]) -> RowDifferences:
+    """The differences of any two rows, on each task and on averages."""
+    by_name = {row.name: row for row in rows}
+    return RowDifferences(
+        scores={
+            name: {task: cell.sample for task, cell in row.cells.items() if cell.sample}
+            for name, row in by_name.items()
+        },
+        collapsed={name: [task for task, cell in row.cells.items() if cell.collapsed] for name, row in by_name.items()},
+    )
+
+
+def comparisons(plan: PlanFile, rows: Sequence[BoardRow], differences: RowDifferences) -> list[Comparison]:
+    """Compare the averages of all pairs of rows of each student. Rows without an average, or with one seed, are left
+    out."""
     pairs: list[Comparison] = []
     for student in plan.students:
-        averaged = [row for row in rows if row.student == student and row.average]
-        collapsed = {row.label for row in averaged if row.collapsed}
-        pairs += top_groups.compare(student, {row.label: row.samples for row in averaged}, collapsed)
+        averaged = [row.name for row in rows if row.student == student and row.average]
+        if averaged and (family := differences.family(averaged_tasks(plan), averaged[0], averaged[0])):
+            pairs += top_groups.compare(family.only(averaged))
     return pairs
 
 

@@ -108,7 +108,8 @@ def gap_closed(
     """100 (method - without) / (teacher - without) of averages over tasks, with Fieller's interval.
 
     The interval consists of all g for which method - without - g (teacher - without) does not differ significantly from
-    0 (Fieller, 1954, Journal of the Royal Statistical Society B 16(2)).
+    0 (Fieller, 1954, Journal of the Royal Statistical Society B 16(2)). Its seed variances are not moderated: it needs
+    how the two differences vary together, and a teacher with one seed has nothing to moderate.
 
     Args:
         method, without, teacher: samples of the method, of the student without a teacher, and of the teacher, on the

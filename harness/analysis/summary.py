@@ -14,6 +14,7 @@ from harness.analysis.contrasts import RowContrasts
 from harness.analysis.example_errors import Errors
 from harness.analysis.inference import Estimate, Over, Sample, estimate
 from harness.analysis.logged_losses import LoggedLosses
+from harness.analysis.row_differences import RowDifferences
 from harness.analysis.score_intervals import interval
 from harness.analysis.speed_up import SpeedUp
 from harness.analysis.suite_level import Gap
@@ -201,10 +202,11 @@ class Summary:
         errors: key -> the wrong examples of a result; None if labels are hidden. Results without predictions are left
             out. Empty if `summarize` was not asked for examples.
         others: number of stored records that are not part of the plan.
+        differences: of any two rows but the constant answer, on each task and on averages.
         speed_ups: one column per machine.
         latencies: the measurements with the plan's settings, one per machine and number of threads.
         generals: the completed text stages.
-        comparisons: all pairs of rows of each student.
+        comparisons: all pairs of rows of each student, with the differences of their averages and corrected p-values.
         unsampled: the rows whose examples could not be resampled.
         tunings: key -> completed tuning study.
         constant: the row of the constant answer; None if it has a score on no task.
@@ -218,6 +220,7 @@ class Summary:
     beaten: tuple[BeatenTeacher, ...]
     results: tuple[Result, ...]
     others: int
+    differences: RowDifferences
     speed_ups: tuple[SpeedUp, ...] = ()
     latencies: tuple[LatencyRecord, ...] = ()
     generals: tuple[GeneralRecord, ...] = ()

@@ -61,7 +61,7 @@ def _lines(exported: Exported) -> Iterator[str]:
     run = f"{record.label} on {record.student}, task {record.task}, seed {record.seed}, run {record.key}"
     yield f"{exported.folder}: {run}"
     reasons: Sequence[str] = [
-        *(explanation.why(facts.choice, facts.limits) if facts.choice else ()),
+        *(explanation.why(facts.summary, facts.choice, facts.limits) if facts.choice else ()),
         *(explanation.against_teacher(facts.summary, facts.row, facts.task) if facts.row else ()),
     ]
     yield from (f"  {reason}" for reason in reasons)

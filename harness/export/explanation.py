@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from harness.analysis import score_format
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
-from harness.analysis.inference import estimate
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary, is_error
 from harness.api.wording import counted
@@ -16,7 +15,7 @@ from harness.storage.plan_file import PlannedTask
 from harness.storage.records import TeacherRecord
 
 
-def why(choice: Choice, limits: Limits) -> Iterator[str]:
+def why(summary: Summary, choice: Choice, limits: Limits) -> Iterator[str]:
     """Yield why the row was selected by its score on the board, and why the run."""
     best, task = choice.best, choice.task
     rank = "highest" if task.higher_is_better else "lowest"
@@ -26,7 +25,7 @@ def why(choice: Choice, limits: Limits) -> Iterator[str]:
     else:
         second = choice.considered[1]
         yield f"{best.name} has the {rank} mean {task.score} of {others} rows{within(limits)}: {scored(best.score)}."
-        yield f"The next is {second.name} with {scored(second.score)}{_chance(best, second, task)}."
+        yield f"The next is {second.name} with {scored(second.score)}{_chance(summary, best, second, task)}."
     if choice.excluded:
         yield f"{counted(choice.excluded, 'other row')} with complete scores did not qualify."
     yield of_seeds(choice)
@@ -90,13 +89,10 @@ def scored(score: Statistic) -> str:
     return score_format.interval(score)
 
 
-def _chance(best: Candidate, second: Candidate, task: PlannedTask) -> str:
-    """A note if the difference of two rows, paired by seed and example, may be chance."""
-    ours, theirs = (candidate.row.cells[task.name].sample for candidate in (best, second))
-    if ours is None or theirs is None:
-        return ""
-    difference = estimate([ours - theirs])
-    if difference.low is None or difference.high is None or not difference.low <= 0 <= difference.high:
+def _chance(summary: Summary, best: Candidate, second: Candidate, task: PlannedTask) -> str:
+    """A note if the difference of two rows, the same as on the board, may be chance."""
+    difference = summary.differences.of([task.name], best.row.name, second.row.name)
+    if difference is None or difference.low is None or difference.clear:
         return ""
     if difference.mean == 0:
         return "; it wins as the smaller, or else the first one"

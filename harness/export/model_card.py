@@ -128,7 +128,7 @@ def _reasons(facts: CardFacts) -> Iterator[str]:
         yield facts.selected_by
         yield explanation.of_seeds(facts.choice)
     else:
-        yield from explanation.why(facts.choice, facts.limits)
+        yield from explanation.why(facts.summary, facts.choice, facts.limits)
     if facts.row:
         yield from explanation.against_teacher(facts.summary, facts.row, facts.task)
 

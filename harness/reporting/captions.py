@@ -216,13 +216,14 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if gap := next((row.gap for row in students if row.gap), None):
         yield (
             f"Gap closed: the share of the gap between {gap.without} on the same student and teacher {gap.teacher} "
-            f"that a method closes, on the average{_of_seed(summary)}; with Fieller's 95 % interval. It is omitted "
-            "where the gap does not differ significantly from 0."
+            f"that a method closes, on the average{_of_seed(summary)}; with Fieller's 95 % interval from the "
+            "variances of these rows alone. It is omitted where the gap does not differ significantly from 0."
         )
     if summary.comparisons:
         yield (
             "Behind the best: the paired difference from the best average of the same student, with an uncorrected "
-            "95 % interval; p is corrected for all pairs of the student. Methods in one group are not necessarily "
+            "95 % interval, whose variance over seeds is moderated by those of the other pairs; p is corrected for all "
+            "pairs of the student. Methods in one group are not necessarily "
             "equal: more seeds may separate them."
         )
     elif any(row.average for row in students):

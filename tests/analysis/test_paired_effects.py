@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.inference import Sample
-from harness.analysis.paired_effects import Effect, effect, effects_of_pairs, mean, mean_of
+from harness.analysis.paired_effects import effect, mean, mean_of
 
 
 def sample(*values: float, first: int = 1) -> Sample:
@@ -16,7 +16,7 @@ def test_a_difference_by_hand():
     ours = [[sample(3.0, 5.0, 7.0)], [sample(2.0, 2.0, 2.0)]]
     theirs = [[sample(1.0, 1.0, 1.0)], [sample(2.0, 2.0, 2.0)]]
     difference = effect(ours, theirs)  # seed by seed: (2 + 0) / 2, (4 + 0) / 2, (6 + 0) / 2
-    assert difference == Effect(2.0, pytest.approx(2 - 4.302653 / 3**0.5), pytest.approx(2 + 4.302653 / 3**0.5), 3)
+    assert (difference.mean, difference.margin) == (2.0, pytest.approx(4.302653 / 3**0.5))
     assert not difference.clear
 
 
@@ -37,7 +37,8 @@ def test_over_tasks_the_interval_equals_welchs():
 
 
 def test_the_interval_of_one_seed_covers_examples_only():
-    assert effect([[sample(3.0)], [sample(5.0)]], [[sample(1.0)], [sample(2.0)]]) == Effect(2.5, None, None, 1)
+    unknown = effect([[sample(3.0)], [sample(5.0)]], [[sample(1.0)], [sample(2.0)]])
+    assert (unknown.mean, unknown.low, unknown.high) == (2.5, None, None)
     draws = np.random.default_rng(0).normal(3, 0.5, size=(1000, 1))
     ours, theirs = (Sample((1,), np.array([value]), draws * value, 100) for value in (3.0, 1.0))
     difference = effect([[ours]], [[theirs]])
@@ -47,16 +48,12 @@ def test_the_interval_of_one_seed_covers_examples_only():
 def test_a_pair_with_one_resampled_side_has_no_interval():
     """The variance over examples of the difference is unknown; as 0, it would make the pair the most certain one."""
     rng = np.random.default_rng(0)
-    a, b = (
-        Sample((1, 2, 3), mean + rng.normal(size=3), rng.normal(mean, 2.0, size=(500, 3)), 100) for mean in (81.0, 80.0)
-    )
-    c = sample(79.0, 79.5, 78.8)
-    effects = effects_of_pairs([[a], [b], [c]])
-    assert effects[0, 1].low < effects[0, 1].mean < effects[0, 1].high
-    for pair, one in (((0, 2), a), ((1, 2), b)):
-        assert (effects[pair].low, effects[pair].high, effects[pair].clear) == (None, None, False)
-        alone = effect([[one]], [[c]])
-        assert (alone.low, alone.high, alone.mean) == (None, None, pytest.approx(effects[pair].mean))
+    resampled = Sample((1, 2, 3), 81.0 + rng.normal(size=3), rng.normal(81.0, 2.0, size=(500, 3)), 100)
+    other = sample(79.0, 79.5, 78.8)
+    for ours, theirs in ((resampled, other), (other, resampled)):
+        difference = effect([[ours]], [[theirs]])
+        assert (difference.low, difference.high, difference.clear) == (None, None, False)
+        assert difference.mean == pytest.approx(ours.mean - theirs.mean)
 
 
 def test_pairs_are_averaged_resample_by_resample():
@@ -66,7 +63,8 @@ def test_pairs_are_averaged_resample_by_resample():
 
 
 def test_equal_scores_have_an_interval_of_0():
-    assert effect([[sample(2.0, 3.0)]], [[sample(2.0, 3.0)]]) == Effect(0.0, 0.0, 0.0, 2)
+    same = effect([[sample(2.0, 3.0)]], [[sample(2.0, 3.0)]])
+    assert (same.mean, same.low, same.high) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -82,23 +80,3 @@ def test_equal_scores_have_an_interval_of_0():
 def test_scores_that_cannot_be_paired_are_refused(ours, theirs):
     with pytest.raises(ValueError, match="cannot be paired"):
         effect(ours, theirs)
-
-
-def test_the_effects_of_all_pairs_equal_those_of_each():
-    rng = np.random.default_rng(0)
-    shift = rng.normal(size=(2, 200, 1))  # of the examples, shared by all rows
-
-    def drawn(task):
-        values = rng.normal(80, 2, size=3)
-        return Sample((1, 2, 3), values, values + shift[task] + rng.normal(size=(200, 3)), examples=50 + task)
-
-    rows = [[drawn(0), drawn(1)] for _ in range(4)]
-    for tasks in (slice(0, 1), slice(0, 2)):
-        scores = [row[tasks] for row in rows]
-        found = effects_of_pairs(scores)
-        assert list(found) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-        for (one, other), difference in found.items():
-            alone = effect([scores[one]], [scores[other]])
-            assert difference.mean == pytest.approx(alone.mean)
-            assert (difference.low, difference.high) == pytest.approx((alone.low, alone.high), rel=0.02)
-            assert -difference == Effect(-difference.mean, -difference.high, -difference.low, 3)

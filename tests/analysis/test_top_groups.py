@@ -7,9 +7,10 @@ import pytest
 
 from harness.analysis.aggregate import summarize
 from harness.analysis.inference import Sample
+from harness.analysis.row_differences import within
 from harness.analysis.top_groups import compare, holm, top_group
 from harness.reporting import captions
-from tests.support.results_factory import fill
+from tests.support.results_factory import fill, plan
 
 
 def test_holm_by_hand():
@@ -23,17 +24,24 @@ def sample(*values: float) -> Sample:
     return Sample(tuple(range(len(values))), np.array(values))
 
 
+def compared(rows):
+    """Label -> samples: the comparisons of all pairs of labels."""
+    return compare(within({("student", label, "small"): samples for label, samples in rows.items()}))
+
+
 def test_the_top_group_is_the_best_and_rows_without_a_significant_difference():
     rows = {"best": [sample(90, 90.1, 90.2)], "near": [sample(89.9, 90.2, 89.8)], "far": [sample(70, 70.2, 70.1)]}
-    comparisons = compare("small", rows)
+    comparisons = compared(rows)
     assert [pair.labels for pair in comparisons] == [("best", "near"), ("best", "far"), ("near", "far")]
     assert [pair.distinguished for pair in comparisons] == [False, True, True]
     assert top_group("best", comparisons) == {"best", "near"}
     assert comparisons[1].difference.mean == pytest.approx(20)
 
 
-def test_one_seed_gives_no_groups():
-    assert compare("small", {"a": [sample(90.0)], "b": [sample(10.0)]}) == []
+def test_one_seed_gives_no_groups(tmp_path):
+    summary = summarize(fill(tmp_path, plan(seeds=1), answered=True))
+    assert summary.comparisons == ()
+    assert {row.top for row in summary.students} == {None}
 
 
 def resampled(sample, error):
@@ -44,8 +52,8 @@ def resampled(sample, error):
 def test_a_row_without_resampled_scores_is_not_tested():
     """Its variance over examples is unknown; as 0 it would make the difference significant."""
     rows = {"a": [sample(88, 89, 90)], "b": [sample(84, 85, 86)], "c": [sample(50, 51, 52)]}
-    whole = compare("small", {label: [resampled(samples[0], 30.0)] for label, samples in rows.items()})
-    lacking = compare("small", {**rows, "b": [resampled(rows["b"][0], 30.0)], "c": [resampled(rows["c"][0], 30.0)]})
+    whole = compared({label: [resampled(samples[0], 30.0)] for label, samples in rows.items()})
+    lacking = compared({**rows, "b": [resampled(rows["b"][0], 30.0)], "c": [resampled(rows["c"][0], 30.0)]})
     assert [pair.unsampled for pair in lacking] == [("a",), ("a",), ()]
     assert [(pair.p, pair.difference.low, pair.difference.p) for pair in lacking[:2]] == [(None, None, None)] * 2
     assert lacking[1].difference.mean == whole[1].difference.mean
@@ -56,7 +64,7 @@ def test_a_row_without_resampled_scores_is_not_tested():
 
 def test_rows_are_tested_over_seeds_if_none_has_resampled_scores_on_a_task():
     rows = {"a": [sample(90, 90.1, 90.2), sample(80, 80.1, 80.2)], "b": [sample(70, 70.2, 70.1), sample(60, 60.1, 60)]}
-    (pair,) = compare("small", {label: [one, resampled(two, 0.1)] for label, (one, two) in rows.items()})
+    (pair,) = compared({label: [one, resampled(two, 0.1)] for label, (one, two) in rows.items()})
     assert (pair.difference.over, pair.distinguished) == ("seeds", True)
 
 
@@ -68,7 +76,7 @@ def test_equal_methods_rarely_differ_significantly(seeds, tasks, rows):
         scores = 80 + random.normal(size=(tasks, rows, seeds)) * random.uniform(0.2, 2, size=(tasks, 1, 1))
         table = {str(row): [sample(*scores[task, row]) for task in range(tasks)] for row in range(rows)}
         best = str(scores.mean(axis=(0, 2)).argmax())
-        wrong += len(top_group(best, compare("small", table))) < rows
+        wrong += len(top_group(best, compared(table))) < rows
     assert wrong / times < 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
 
 
@@ -78,7 +86,7 @@ def test_very_different_methods_differ_significantly():
         table = {
             str(row): [sample(*(80 + 4 * row + random.normal(0, 0.5, size=3))) for _ in range(8)] for row in range(4)
         }
-        right += top_group("3", compare("small", table)) == {"3"}
+        right += top_group("3", compared(table)) == {"3"}
     assert right == 50
 
 

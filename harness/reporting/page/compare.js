@@ -72,7 +72,7 @@ function differencesTable(one, other, details) {
     return h("tr", { class: task === "" ? "average" : null },
       h("th", { scope: "row" }, task || "average", task && h("small", {}, ` ${words(score)}${higher ? "" : ", lower is better"}`)),
       h("td", { class: clear ? "num best" : "num" }, difference ? difference[0] : "–", difference?.[4] && h("small", {}, ` p ${difference[4].replace(/^(\d)/, "= $1")}`)),
-      h("td", { class: "drawn" }, difference && intervalDrawing(difference, widest)),
+      h("td", { class: "drawn" }, difference && intervalDrawing(difference, widest), difference?.[5] && h("small", {}, ` ${difference[5]}`)),
       [one, other].map((place) => h("td", { class: "num" }, boardCell(place, task || null))),
       h("td", { class: "num" }, better === undefined ? "–" : `${value(better)} / ${value(worse)}`));
   };
@@ -138,7 +138,7 @@ async function showComparison(view, first, second) {
     if (!view.contains(body)) return;
     if (!details[0].differences) throw new Error("they are of another report");
     body.replaceChildren(
-      h("p", { class: "note" }, `Differences: the score of ${rowName(one)} minus that of ${rowName(other)}, paired by seed and example, with the 95 % interval, which is not corrected for the number of comparisons. Bold: the interval excludes 0. p: corrected for all pairs of the student.`),
+      h("p", { class: "note" }, `Differences: the score of ${rowName(one)} minus that of ${rowName(other)}, paired by seed and example, with the 95 % interval, which is not corrected for the number of comparisons. If both rows have several seeds, their variance is moderated by those of other pairs of rows. Bold: the interval excludes 0. p: corrected for all pairs of the student.`),
       differencesTable(one, other, details[0]),
       contrastSection(one, other, details));
   } catch (error) {

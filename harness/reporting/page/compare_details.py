@@ -5,16 +5,16 @@ A file for each row has its differences from all other rows and its answers; a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from harness.analysis import row_differences
 from harness.analysis.cell_results import RowName
 from harness.analysis.contrasts import EXAMPLES_PER_SIDE, Contrasts, PairContrast
-from harness.analysis.row_differences import RowDifference
-from harness.analysis.score_format import signed_interval
+from harness.analysis.ranking import averaged_tasks
+from harness.analysis.score_format import difference
 from harness.analysis.summary import BoardRow, Summary
+from harness.analysis.top_groups import Comparison
 from harness.reporting.formatting import probability
 from harness.reporting.page.html_tables import measured_rows
 from harness.reporting.page.markup import embedded, script_call
@@ -56,29 +56,41 @@ class CompareFiles:
     def _row(self, name: str, place: int) -> str:
         row = self.rows[place].name
         data = {
-            "differences": {scope: dict(self._of_row(row, scope)) for scope in self._differences},
+            "differences": {scope: dict(self._of_row(self.rows[place], scope)) for scope in self._scopes},
             "contrasts": {task: dict(self._contrasts(row, found)) for task, found in self.contrasts.items()},
             "answers": {task: found.answers[row] for task, found in self.contrasts.items() if row in found.answers},
         }
         return script_call("details", name, embedded(data))
 
     @cached_property
-    def _differences(self) -> Mapping[str, Mapping[row_differences.Pair, RowDifference]]:
-        """Task -> the differences of all pairs; `AVERAGE`: those of the average."""
-        rows = list(self.rows.values())
-        by_task = {task.name: row_differences.on_task(rows, task.name) for task in self.summary.plan.tasks}
-        return {**by_task, AVERAGE: row_differences.of_average(self.summary, rows)}
+    def _scopes(self) -> Mapping[str, Sequence[str]]:
+        """Task -> the task alone; `AVERAGE` -> the tasks of the average."""
+        plan = self.summary.plan
+        return {**{task.name: [task.name] for task in plan.tasks}, AVERAGE: averaged_tasks(plan)}
 
-    def _of_row(self, row: RowName, scope: str) -> Iterator[tuple[int, list[Any]]]:
-        """Yield (place of another row, row minus other as [text, mean, low, high, p])."""
-        pairs, decimals = self._differences[scope], self.summary.decimals(scope or None)
-        for other, place in self.places.items():
-            difference = pairs.get((row, other)) or (-pairs[other, row] if (other, row) in pairs else None)
-            if difference is not None:
-                effect = difference.effect
-                p = None if difference.p is None else probability(difference.p)
-                text = signed_interval(effect.mean, effect.low, effect.high, decimals)
-                yield place, [text, *(_short(end, decimals) for end in (effect.mean, effect.low, effect.high)), p]
+    @cached_property
+    def _comparisons(self) -> Mapping[frozenset[RowName], Comparison]:
+        return {
+            frozenset(("student", label, pair.student) for label in pair.labels): pair
+            for pair in self.summary.comparisons
+        }
+
+    def _of_row(self, row: BoardRow, scope: str) -> Iterator[tuple[int, list[Any]]]:
+        """Yield (place of another row, row minus other as [text, mean, low, high, p, what the interval covers]).
+
+        The last is empty if it covers seeds and examples.
+        """
+        decimals = self.summary.decimals(scope or None)
+        for place, other in self.rows.items():
+            if other is row or (scope == AVERAGE and not (row.average and other.average)):
+                continue
+            found = self.summary.differences.of(self._scopes[scope], row.name, other.name)
+            if found is not None:
+                pair = self._comparisons.get(frozenset((row.name, other.name))) if scope == AVERAGE else None
+                p = probability(pair.p) if pair and pair.p is not None else None
+                over = "" if found.over in (None, "seeds and examples") else f"over {found.over} only"
+                numbers = (_short(end, decimals) for end in (found.mean, found.low, found.high))
+                yield place, [difference(found, decimals), *numbers, p, over]
 
     def _contrasts(self, row: RowName, found: Contrasts) -> Iterator[tuple[int, list[Any]]]:
         """Yield (place of another row, [better, worse, indices of examples]), seen from `row`."""

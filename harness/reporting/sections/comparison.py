@@ -1,4 +1,7 @@
-"""Comparisons of board rows with a reference row, on the average and on each task. Shared by several sections."""
+"""Comparisons of board rows with a reference row, on the average and on each task. Shared by several sections.
+
+Differences of two rows are those of `Summary.differences`, as everywhere on the board.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,25 @@ from typing import Any
 
 from tabulate import tabulate
 
+from harness.analysis.inference import Estimate, Scores
 from harness.analysis.interval_coverage import covers
-from harness.analysis.paired_effects import INTERVAL_NOTE, ONE_SEED_NOTE, Effect, Scores, effect, mean
-from harness.analysis.score_format import NOTHING, signed_interval
+from harness.analysis.paired_effects import effect, mean
+from harness.analysis.score_format import NOTHING, difference
 from harness.analysis.summary import INCOMPLETE, BoardRow, Summary
 from harness.reporting.export_rows import exact
+
+INTERVAL_NOTE = (
+    "In brackets: the 95 % interval of the paired difference over {covers}. Pairs agree in everything that is not "
+    "compared (task, seed, example, student, options). It is not corrected for the number of comparisons."
+)
+"""Explains the intervals of differences. `covers`: see `harness.analysis.interval_coverage`."""
+
+MODERATED_NOTE = (
+    "Two rows have the same interval everywhere on the board; its variance over seeds is moderated by those of other "
+    "pairs of rows."
+)
+
+ONE_SEED_NOTE = "With one seed, an interval covers the examples alone and says nothing about other seeds."
 
 MAX_NAMED = 8
 """Maximum number of rows that a sentence names; it counts the rest."""
@@ -59,29 +76,69 @@ class ComparisonLine:
 
     names: tuple[str, ...]
     means: Mapping[str, float]
-    effects: Mapping[str, Effect]
+    effects: Mapping[str, Estimate]
     words: Mapping[str, str]
     reference: bool = False
 
 
 def compare(
+    results: Summary,
+    scopes: Sequence[Scope],
     names: Sequence[str],
-    scores: Mapping[str, Sequence[Scores]],
-    reference: Mapping[str, Sequence[Scores]] | None,
+    rows: Mapping[str, Sequence[BoardRow]],
+    reference: Mapping[str, Sequence[BoardRow]] | None,
     words: Mapping[str, str],
 ) -> ComparisonLine:
-    """Build a line from scores by scope, paired with the scores of the reference.
+    """Build a line from complete rows by scope, paired with those of the reference.
 
-    Empty scores mean that some are missing; `words` says why. `reference` is None for the reference itself.
+    No rows mean that some scores are missing; `words` says why. `reference` is None for the reference itself.
     """
     others = reference or {}
+    known = {scope: rows[scope.name] for scope in scopes if rows[scope.name]}
+    effects = {
+        scope.name: _difference(results, scope, ours, others[scope.name])
+        for scope, ours in known.items()
+        if others.get(scope.name)
+    }
     return ComparisonLine(
         tuple(names),
-        means={name: statistics.fmean(mean(pair) for pair in pairs) for name, pairs in scores.items() if pairs},
-        effects={name: effect(pairs, others[name]) for name, pairs in scores.items() if pairs and others.get(name)},
-        words={name: words[name] for name, pairs in scores.items() if not pairs},
+        means={scope.name: statistics.fmean(map(mean, _scores(scope, ours))) for scope, ours in known.items()},
+        effects={name: found for name, found in effects.items() if found},
+        words={scope.name: words[scope.name] for scope in scopes if scope not in known},
         reference=reference is None,
     )
+
+
+def compare_row(
+    results: Summary, scopes: Sequence[Scope], names: Sequence[str], row: BoardRow, reference: BoardRow | None
+) -> ComparisonLine:
+    """Build a line from one row. `reference` may be the row itself; None: there is none."""
+    return compare(
+        results,
+        scopes,
+        names,
+        _complete(row, scopes),
+        None if row is reference else _complete(reference, scopes) if reference else {},
+        {scope.name: missing_word([row], scope) for scope in scopes},
+    )
+
+
+def _complete(row: BoardRow, scopes: Sequence[Scope]) -> dict[str, list[BoardRow]]:
+    """The row by scope, where it has scores."""
+    return {scope.name: [row] if scope.scores(row) else [] for scope in scopes}
+
+
+def _difference(
+    results: Summary, scope: Scope, ours: Sequence[BoardRow], theirs: Sequence[BoardRow]
+) -> Estimate | None:
+    """The difference of two rows is the board's; that of several pairs is their mean."""
+    if len(ours) == 1:
+        return results.differences.of(scope.tasks, ours[0].name, theirs[0].name)
+    return effect(_scores(scope, ours), _scores(scope, theirs))
+
+
+def _scores(scope: Scope, rows: Sequence[BoardRow]) -> list[Scores]:
+    return [scores for row in rows if (scores := scope.scores(row))]
 
 
 def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]) -> str:
@@ -91,7 +148,7 @@ def table(headers: Sequence[str], lines: Iterable[ComparisonLine], scopes: Seque
         [
             *(f"*{name}*" if line.reference and name else name for name in line.names),
             _mean(line, lead),
-            *("*reference*" if line.reference and scope is lead else _difference(line, scope) for scope in scopes),
+            *("*reference*" if line.reference and scope is lead else _difference_cell(line, scope) for scope in scopes),
         ]
         for line in lines
     ]
@@ -106,16 +163,11 @@ def _mean(line: ComparisonLine, scope: Scope) -> str:
     return line.words.get(scope.name, NOTHING) if known is None else f"{known:.{scope.decimals}f}"
 
 
-def _difference(line: ComparisonLine, scope: Scope) -> str:
-    difference = line.effects.get(scope.name)
-    if difference:
-        return format_effect(difference, scope.decimals)
+def _difference_cell(line: ComparisonLine, scope: Scope) -> str:
+    found = line.effects.get(scope.name)
+    if found:
+        return difference(found, scope.decimals)
     return "" if line.reference else line.words.get(scope.name, NOTHING)
-
-
-def format_effect(difference: Effect, decimals: int) -> str:
-    """Format an effect, as ``+0.4 [-0.1, +0.9]``; without interval if there is none."""
-    return signed_interval(difference.mean, difference.low, difference.high, decimals)
 
 
 def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> str:
@@ -124,12 +176,16 @@ def how_to_read(results: Summary, scopes: Sequence[Scope], reference: str) -> st
     over = f" over {', '.join(lead.tasks)}" if len(lead.tasks) > 1 else ""
     tasks = "; then the differences on each task" if others else ""
     explained = INTERVAL_NOTE.format(covers=covers(results.plan))
-    intervals = explained if len(results.plan.seeds) > 1 else f"{explained} {ONE_SEED_NOTE}"
-    return f"Points of the board: {lead.name}{over}, its difference from {reference}{tasks}. {intervals}"
+    certainty = MODERATED_NOTE if len(results.plan.seeds) > 1 else ONE_SEED_NOTE
+    return f"Points of the board: {lead.name}{over}, its difference from {reference}{tasks}. {explained} {certainty}"
 
 
 def csv_rows(
-    fixed: Mapping[str, Any], keys: Sequence[str], lines: Iterable[ComparisonLine], scopes: Sequence[Scope]
+    results: Summary,
+    fixed: Mapping[str, Any],
+    keys: Sequence[str],
+    lines: Iterable[ComparisonLine],
+    scopes: Sequence[Scope],
 ) -> list[dict[str, Any]]:
     """Return a row for each line and scope with a mean: `fixed`, the line's names under `keys`, and its numbers."""
     return [
@@ -138,20 +194,15 @@ def csv_rows(
             **dict(zip(keys, line.names, strict=True)),
             "scope": scope.name,
             "mean": exact(line.means[scope.name]),
-            "difference": exact(difference.mean) if (difference := line.effects.get(scope.name)) else None,
-            "low": exact(difference.low) if difference else None,
-            "high": exact(difference.high) if difference else None,
-            "seeds": difference.seeds if difference else None,
+            "difference": exact(found.mean) if (found := line.effects.get(scope.name)) else None,
+            "low": exact(found.low) if found else None,
+            "high": exact(found.high) if found else None,
+            "seeds": len(results.plan.seeds) if found else None,
         }
         for line in lines
         for scope in scopes
         if scope.name in line.means
     ]
-
-
-def paired_once(scores: Scores | None) -> list[Scores]:
-    """Wrap the scores of a single row for `compare`; empty if there are none."""
-    return [] if scores is None else [scores]
 
 
 def missing_word(rows: Collection[BoardRow], scope: Scope) -> str:

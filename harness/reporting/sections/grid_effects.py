@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import hookimpl
-from harness.analysis.paired_effects import Scores, effect, mean
+from harness.analysis.paired_effects import mean
+from harness.analysis.score_format import difference
 from harness.analysis.summary import BoardRow, Summary
 from harness.api.report import Section
 from harness.reporting.formatting import format_value
@@ -14,17 +15,20 @@ from harness.reporting.sections.comparison import (
     ComparisonLine,
     Scope,
     compare,
+    compare_row,
     compared_scopes,
     csv_rows,
-    format_effect,
     how_to_read,
     incomplete_rows,
     join_names,
     missing_word,
-    paired_once,
     table,
 )
 from harness.storage.plan_file import PlanFile
+
+SEVERAL_NOTE = (
+    "A mean over several combinations is no difference of two rows: its variance over seeds is not moderated."
+)
 
 REFERENCE = "that of the option's first value (or, if that has no results, of the value in italics)"
 
@@ -78,13 +82,13 @@ class _Balanced:
     """Balanced scores of an option on one scope.
 
     Attributes:
-        scores: value -> its scores, over the combinations of the other options that are complete for every value that
+        rows: value -> its rows, over the combinations of the other options that are complete for every value that
             has any results.
         used: number of these combinations.
         total: number of all combinations.
     """
 
-    scores: Mapping[str, list[Scores]]
+    rows: Mapping[str, list[BoardRow]]
     used: int
     total: int
 
@@ -98,48 +102,49 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
     grid = _Grid(rows, {label: labels[label] for label in rows}, scopes)
     lines: list[ComparisonLine] = []
     notes: list[str] = []
+    several = False
     for option in grid.options:
         balanced = {scope.name: _balanced(grid.crossed(option), scope) for scope in scopes}
-        lines += _lines(grid, option, balanced)
+        lines += _lines(results, grid, option, balanced)
         notes += _note(option, balanced)
-    combinations = _combinations(grid)
+        several |= any(scope.used > 1 for scope in balanced.values())
+    combinations = _combinations(results, grid)
     text = [
         "### Main effects",
         table(["option", "value"], lines, scopes),
         f"Each value is averaged over the combinations of all other options. {how_to_read(results, scopes, REFERENCE)}",
+        SEVERAL_NOTE if several and len(results.plan.seeds) > 1 else "",
         *notes,
         "### Best combination",
         *_best(results, grid),
         incomplete_rows(rows, scopes[0]),
     ]
     fixed = {"method": method, "student": student}
-    data = csv_rows(fixed, ["option", "value"], [*lines, *combinations], scopes)
+    data = csv_rows(results, fixed, ["option", "value"], [*lines, *combinations], scopes)
     return Section(f"Study of {method}, student {student}", "\n\n".join(filter(None, text)), "study", data)
 
 
 def _balanced(crossed: Mapping[str, Mapping[tuple[str, ...], BoardRow]], scope: Scope) -> _Balanced:
     known = {
-        value: {others: row_scores for others, row in cells.items() if (row_scores := scope.scores(row))}
-        for value, cells in crossed.items()
+        value: {others: row for others, row in cells.items() if scope.scores(row)} for value, cells in crossed.items()
     }
     with_results = [cells for cells in known.values() if cells]
     all_others = list(dict.fromkeys(others for cells in crossed.values() for others in cells))
     common = [others for others in all_others if with_results and all(others in cells for cells in with_results)]
-    scores = {value: [cells[others] for others in common] if cells else [] for value, cells in known.items()}
-    return _Balanced(scores, len(common), len(all_others))
+    rows = {value: [cells[others] for others in common] if cells else [] for value, cells in known.items()}
+    return _Balanced(rows, len(common), len(all_others))
 
 
-def _lines(grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[ComparisonLine]:
+def _lines(results: Summary, grid: _Grid, option: str, balanced: Mapping[str, _Balanced]) -> Iterator[ComparisonLine]:
     """Yield a line for each value; the first value with scores is the reference."""
     values = list(grid.crossed(option))
-    lead = balanced[grid.scopes[0].name].scores
+    lead = balanced[grid.scopes[0].name].rows
     first = next((value for value in values if lead[value]), values[0])
-    reference = {name: scope.scores[first] for name, scope in balanced.items()}
+    reference = {name: scope.rows[first] for name, scope in balanced.items()}
     for value in values:
-        rows = grid.crossed(option)[value].values()
-        words = {scope.name: missing_word(rows, scope) for scope in grid.scopes}
-        scores = {name: scope.scores[value] for name, scope in balanced.items()}
-        yield compare((option, value), scores, None if value == first else reference, words)
+        words = {scope.name: missing_word(grid.crossed(option)[value].values(), scope) for scope in grid.scopes}
+        rows = {name: scope.rows[value] for name, scope in balanced.items()}
+        yield compare(results, grid.scopes, (option, value), rows, None if value == first else reference, words)
 
 
 def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
@@ -157,19 +162,10 @@ def _note(option: str, balanced: Mapping[str, _Balanced]) -> list[str]:
     ]
 
 
-def _combinations(grid: _Grid) -> list[ComparisonLine]:
+def _combinations(results: Summary, grid: _Grid) -> list[ComparisonLine]:
     """Compare each combination with the first."""
     first = next(iter(grid.rows.values()))
-    reference = {scope.name: paired_once(scope.scores(first)) for scope in grid.scopes}
-    return [
-        compare(
-            ("combination", label),
-            {scope.name: paired_once(scope.scores(row)) for scope in grid.scopes},
-            None if row is first else reference,
-            {scope.name: missing_word([row], scope) for scope in grid.scopes},
-        )
-        for label, row in grid.rows.items()
-    ]
+    return [compare_row(results, grid.scopes, ("combination", label), row, first) for label, row in grid.rows.items()]
 
 
 def _best(results: Summary, grid: _Grid) -> Iterator[str]:
@@ -190,14 +186,16 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         f"Of {len(scores)} complete combinations: **{settings}** (`{best}`), {lead.name} "
         f"{sign * means[best]:.{lead.decimals}f}{shared}."
     )
-    differences = {label: effect([scores[best]], [scores[label]]) for label in order[1:]}
+    of = results.differences.of
+    pairs = {label: of(lead.tasks, grid.rows[best].name, grid.rows[label].name) for label in order[1:]}
+    differences = {label: found for label, found in pairs.items() if found}
     others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
     for label in dict.fromkeys(others.values()):
         if label in differences:
             roles = " and ".join(role for role, other in others.items() if other == label)
-            yield f"- against {roles}, `{label}`: {format_effect(differences[label], lead.decimals)}"
-    tested = {label: difference for label, difference in differences.items() if difference.low is not None}
-    similar = [f"`{label}`" for label, difference in tested.items() if not difference.clear]
+            yield f"- against {roles}, `{label}`: {difference(differences[label], lead.decimals)}"
+    tested = {label: found for label, found in differences.items() if found.low is not None}
+    similar = [f"`{label}`" for label, found in tested.items() if not found.clear]
     untested = [f"`{label}`" for label in differences if label not in tested]
     if len(results.plan.seeds) < 2:
         yield "One seed does not show how certain this is."

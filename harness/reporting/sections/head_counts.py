@@ -14,13 +14,11 @@ from harness.api.report import Section
 from harness.api.wording import counted
 from harness.reporting.export_rows import exact
 from harness.reporting.sections.comparison import (
-    compare,
+    compare_row,
     compared_scopes,
     csv_rows,
     how_to_read,
     incomplete_rows,
-    missing_word,
-    paired_once,
     table,
 )
 from harness.storage.latency_records import InputShape, LatencyRecord, Ratio, Timing, paired_ratio
@@ -68,21 +66,19 @@ def _scores(results: Summary, heads: Mapping[str, int]) -> tuple[list[str], list
     scopes = compared_scopes(results, rows)
     if not scopes:
         return [], []
-    lines = []
-    for label in results.plan.labels:
-        by_student = {row.student: row for row in rows if row.label == label}
-        scores = {student: {s.name: paired_once(s.scores(row)) for s in scopes} for student, row in by_student.items()}
-        for student in heads:
-            if student in by_student:
-                words = {scope.name: missing_word([by_student[student]], scope) for scope in scopes}
-                reference = None if student == most else scores.get(most, {})
-                lines.append(compare((label, str(heads[student]), student), scores[student], reference, words))
+    by_name = {(row.label, row.student): row for row in rows}
+    lines = [
+        compare_row(results, scopes, (label, str(count), student), row, by_name.get((label, most)))
+        for label in results.plan.labels
+        for student, count in heads.items()
+        if (row := by_name.get((label, student)))
+    ]
     text = [
         table(["method", "heads", "student"], lines, scopes),
         how_to_read(results, scopes, f"the same method's on {most}"),
         incomplete_rows({f"{row.label} on {row.student}": row for row in rows}, scopes[0]),
     ]
-    return [part for part in text if part], csv_rows({}, ["label", "heads", "student"], lines, scopes)
+    return [part for part in text if part], csv_rows(results, {}, ["label", "heads", "student"], lines, scopes)
 
 
 def _times(record: LatencyRecord, heads: Mapping[str, int]) -> Iterator[str]:

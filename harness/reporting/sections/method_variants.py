@@ -9,13 +9,11 @@ from harness.analysis.summary import Summary
 from harness.api.report import Section
 from harness.reporting.formatting import format_value
 from harness.reporting.sections.comparison import (
-    compare,
+    compare_row,
     compared_scopes,
     csv_rows,
     how_to_read,
     incomplete_rows,
-    missing_word,
-    paired_once,
     table,
 )
 from harness.storage.plan_file import PlanFile, PlannedRow
@@ -57,21 +55,23 @@ def _differences(row: PlannedRow, full: PlannedRow) -> dict[str, str]:
     }
 
 
+def _words(differs: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in differs.items())
+
+
 def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, str]], student: str) -> Section | None:
     """Return None for a student without the full method or without a variant."""
     first = next(iter(labels))
     rows = {row.label: row for row in results.students if row.student == student and row.label in labels}
     scopes = compared_scopes(results, list(rows.values()))
-    if first not in rows or len(rows) < 2 or not scopes:
+    full = rows.get(first)
+    if full is None or len(rows) < 2 or not scopes:
         return None
-    full = {scope.name: paired_once(scope.scores(rows[first])) for scope in scopes}
-    lines = []
-    for label in labels:
-        if label in rows:
-            scores = {scope.name: paired_once(scope.scores(rows[label])) for scope in scopes}
-            names = (label, ", ".join(f"{name}: {value}" for name, value in labels[label].items()))
-            words = {scope.name: missing_word([rows[label]], scope) for scope in scopes}
-            lines.append(compare(names, scores, None if label == first else full, words))
+    lines = [
+        compare_row(results, scopes, (label, _words(differs)), rows[label], full)
+        for label, differs in labels.items()
+        if label in rows
+    ]
     reference = f"the same student's with `{first}`"
     text = [
         table(["label", "what differs"], lines, scopes),
@@ -82,5 +82,5 @@ def _section(results: Summary, method: str, labels: Mapping[str, Mapping[str, st
         title=f"Variants of {method}, student {student}",
         text="\n\n".join(part for part in text if part),
         file="variants",
-        rows=csv_rows({"method": method, "student": student}, ["label", "differs"], lines, scopes),
+        rows=csv_rows(results, {"method": method, "student": student}, ["label", "differs"], lines, scopes),
     )

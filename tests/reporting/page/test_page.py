@@ -269,6 +269,16 @@ def test_rows_of_a_size_are_drawn_at_its_speed_up_and_none_is_beyond_the_front(t
     assert "Shaded: the interval of a size" in page
 
 
+def test_a_difference_says_if_it_covers_the_examples_alone(tmp_path):
+    """As with one seed."""
+    made(tmp_path, seeds=1)
+    data = data_of(page_of(tmp_path))
+    (name,) = (row["compare"] for row in data["rows"] if (row["label"], row["student"]) == ("kd", "big"))
+    details = read_details(tmp_path / "details" / f"{name}.js")
+    for *_, over in details["differences"]["sst2"].values():
+        assert over == "over examples only"
+
+
 def test_page_says_when_and_with_which_version(tmp_path):
     fill(tmp_path)
     page = page_of(tmp_path)
@@ -285,7 +295,10 @@ def test_files_of_rows_have_their_differences_and_answers(tmp_path):
     kd, name = rows["kd", "big"]
     finetune, other = rows["finetune", "big"]
     own, its = (read_details(tmp_path / "details" / f"{file}.js") for file in (name, other))
-    text, mean, low, high, p = own["differences"]["sst2"][str(finetune)]
+    text, mean, low, high, p, over = own["differences"]["sst2"][str(finetune)]
+    on_task = summary.differences.of(["sst2"], ("student", "kd", "big"), ("student", "finetune", "big"))
+    assert (low, high) == pytest.approx((on_task.low, on_task.high), abs=1e-3)
+    assert over == ""
     assert text == f"+4.0 [{low:+.1f}, {high:+.1f}]"
     assert (mean, p) == (4.0, None)
     assert its["differences"]["sst2"][str(kd)][1:4] == [-mean, -high, -low]

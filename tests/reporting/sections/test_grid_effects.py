@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from harness.analysis.score_format import signed_interval
 from harness.reporting import report
 from tests.support.grid_factory import RTE, made, row, section, table
 from tests.support.results_factory import SST2
@@ -49,9 +50,33 @@ def test_the_best_combination(tmp_path):
     made(tmp_path, ROWS, SCORES)
     shown = study(tmp_path)
     assert "Of 4 complete combinations: **loss: kl, map: uniform** (`kd-loss=kl,map=uniform`), average 72.5." in shown
-    assert "against the first combination and the next best, `kd-loss=mse,map=uniform`: +1.5 [+0.3, +2.7]" in shown
+    assert "against the first combination and the next best, `kd-loss=mse,map=uniform`: +1.5 [+0.6, +2.4]" in shown
     assert "Not significantly different" not in shown
     assert "Rows with missing results" not in shown
+
+
+def test_two_rows_have_the_interval_of_the_board_and_other_means_say_that_theirs_is_their_own(tmp_path):
+    own = "A mean over several combinations is no difference of two rows: its variance over seeds is not moderated."
+    made(tmp_path / "crossed", ROWS, SCORES)
+    assert own in study(tmp_path / "crossed")
+    one_option = {f"kd-loss={loss}": row(loss=loss) for loss in ("mse", "kl", "none")}
+    renamed = {"kd-loss=mse": "mse,map=last", "kd-loss=kl": "kl,map=uniform", "kd-loss=none": "mse,map=uniform"}
+    scores = {
+        (t, label, "small"): SCORES[t, f"kd-loss={of}", "small"]
+        for t in ("sst2", "rte")
+        for label, of in renamed.items()
+    }
+    made(tmp_path / "single", one_option, scores)
+    text = report(tmp_path / "single").markdown
+    assert own not in text
+    behind = {line[0]: line[5] for line in table(section(text, "Over the whole suite"))[1:]}
+    frame = pd.read_csv(tmp_path / "single" / "sections" / "study.csv").set_index(["option", "value", "scope"])
+    assert behind["kd-loss=kl"] == "–"
+    for value in ("kl", "none"):
+        line, combination = frame.loc["loss", value, "average"], frame.loc["combination", f"kd-loss={value}", "average"]
+        assert line[["low", "high"]].tolist() == combination[["low", "high"]].tolist()
+    mean, low, high = -frame.loc["loss", "kl", "average"][["difference", "low", "high"]]
+    assert behind["kd-loss=mse"] == signed_interval(mean, high, low)
 
 
 def test_csv_has_the_unrounded_numbers(tmp_path):
@@ -75,8 +100,9 @@ def test_effect_is_over_combinations_complete_for_every_value(tmp_path):
     shown = study(tmp_path)
     loss, map_ = table(shown)[2], table(shown)[4]
     # The average: only where map is uniform, 1.5, 1, 2; sst2 is as it was.
-    assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
-    assert map_[2:4] == ["61.0", "-10.0 [-10.0, -10.0]"]
+    # One combination is a difference of two rows, with the moderated interval of the board.
+    assert loss[2:] == ["72.5", "+1.5 [+0.8, +2.2]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
+    assert map_[2:4] == ["61.0", "-10.0 [-10.5, -9.5]"]
     assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
     assert "Of 3 complete combinations" in shown
     assert "Rows with missing results: `kd-loss=kl,map=last` (missing on rte)." in shown
@@ -104,7 +130,7 @@ def test_next_value_is_the_reference_if_the_first_has_no_results(tmp_path):
         ["loss", "mse", "missing", "missing"],
         ["*loss*", "*kl*", "67.7", "*reference*"],
     ]
-    assert shown[4][:4] == ["map", "last", "62.8", "-9.7 [-11.8, -7.5]"]
+    assert shown[4][:4] == ["map", "last", "62.8", "-9.7 [-11.9, -7.5]"]
 
 
 def test_no_effect_without_common_combinations(tmp_path):

@@ -6,7 +6,6 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.cli.plan_command import plan_suite
-from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_packing
 
 

@@ -105,7 +105,7 @@ class Stage:
     Attributes:
         name: unique among the method's stages.
         needs: the model outputs that the stage reads at any of its steps; `Method.needs` can read fewer at a step.
-        share: the stage's share of the run's steps, at least one step, unless `epochs` or `steps` sets its length.
+        share: the stage's share of the run's epochs, at least one step, unless `epochs` or `steps` sets its length.
         epochs: the length in epochs.
         steps: the length in steps.
         lr: the peak learning rate; default: the suite's.

@@ -10,6 +10,8 @@ from harness.cli.run_command import Output, build_plan, train_and_report
 from harness.cli.text_lines import print_nothing, print_status
 from harness.execution.active_processes import held_board, refuse_active
 from harness.execution.claims import Claims
+from harness.planning import tuning_studies
+from harness.planning.plan import Plan
 from harness.storage import set_aside
 from harness.storage.store import Store
 from harness.workflow.suite_command import suite_command
@@ -23,16 +25,34 @@ def rerun_runs(
 
     Raises:
         UserError: the suite is invalid, a tracker cannot be created, the latency section cannot be measured, a key does
-            not identify one of the suite's runs, another run or a teacher has a record that cannot be read, or a
-            process executes a suite in the results folder. Then nothing is set aside.
+            not identify one of the suite's runs, a file that the training reads is damaged, or a process executes a
+            suite in the results folder. Then nothing is set aside.
     """
     plan, host = build_plan(name, overrides, plugins)
     keys = matching(prefixes, [job.planned.key for job in plan.runs], name)
     store = Store(results / plan.spec.name)
     options = RunOptions(only=[f"key={key}" for key in keys])
     execution = SuiteExecution(plan, store, host, options, suite_command(name, overrides, plugins, results))
+    _read_results(plan, store, but=keys)
     _set_aside(store, keys, print_nothing if quiet else print_status)
     return train_and_report(execution, Output(quiet=quiet))
+
+
+def _read_results(plan: Plan, store: Store, but: Sequence[str]) -> None:
+    """Read the results that the training reads: what is damaged there must stop it before anything is moved.
+
+    Raises:
+        UserError: a file is damaged. The results of runs with the keys `but` are not read: they are replaced.
+    """
+    store.summaries(but=but)
+    for teacher in plan.teachers:
+        store.teacher(teacher.key)
+    for stage in plan.text_stages(plan.runs):
+        store.general(stage.key)
+    for study in tuning_studies.every(plan.runs, plan.spec):
+        store.tuning(study.key)
+    for run in plan.runs:
+        store.failure(run.planned.key)
 
 
 def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
@@ -40,8 +60,6 @@ def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) ->
     old = [folder for key in keys if (folder := store.run_folder(key)).exists()]
     if not old:
         return
-    store.summaries(but=keys)  # the training reads what remains: what is damaged there stops it before anything moves
-    store.teachers()
     with Claims() as claims, held_board(claims, store.folder, "results to set aside", say):
         refuse_active(claims, store.folder, say)
         say(f"the old results are in {set_aside.move(store.folder, old)}")

@@ -29,12 +29,16 @@ class StageOverride(Strict):
     def _check(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give the length of a stage as `epochs` or as `steps`, found both")
+        for name in sorted(self.model_fields_set):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is null: give a value, or remove the key")
         return self
 
     def merged(self, other: StageOverride) -> StageOverride:
         """Return this override updated with the fields that `other` sets. `steps` replaces `epochs` and vice versa."""
         updates = other.model_dump(exclude_none=True)
-        fields = self.model_dump(exclude={"epochs", "steps"} if {"epochs", "steps"} & updates.keys() else None)
+        replaced = {"epochs", "steps"} if {"epochs", "steps"} & updates.keys() else None
+        fields = self.model_dump(exclude=replaced, exclude_none=True)
         return StageOverride(**{**fields, **updates})
 
     def key_fields(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TrainingSpec(Strict):
         "per_task": "part of the key as resolved for the task",
     }
 
-    epochs: Epochs = Field(3.0, description="length of a run, the same for every method; its stages share the steps")
+    epochs: Epochs = Field(3.0, description="length of a run, the same for every method; its stages share them")
     batch_size: Positive = Field(32, description="examples of a step")
     token_budget: Positive | None = Field(
         None, description="tokens of a step at most, padding included; replaces batch_size"

@@ -195,7 +195,9 @@ class _Cohorts:
                 raise
             except UserError as error:  # the method rejects the tuned values, or their record is damaged
                 yield artifact, one_line(error)
-        for cohort in self.cohorts.plan.cohorts(tuned):  # tuned batch sizes may differ
+        equal_batches = len({job.cohort for job in tuned}) == 1  # tuned batch sizes may differ
+        cohorts = [tuned] if equal_batches else self.cohorts.plan.cohorts(tuned)
+        for cohort in cohorts:
             for student in self.cohorts.train(cohort):
                 if isinstance(student, UnbuiltStudent):
                     yield by_key[student.job.planned.key], student.error

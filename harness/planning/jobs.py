@@ -18,6 +18,7 @@ from harness.config.training_schema import TrainingSpec
 from harness.resolution.suite import Cell
 from harness.storage.plan_file import DataReport, PlannedRun
 from harness.storage.records import TuningSummary
+from harness.storage.tuning_records import BATCH_SIZE
 from harness.tasks.corpus import TextCorpus
 from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts
 from harness.training.schedule import StageBatches, stage_data, stage_training
@@ -354,8 +355,12 @@ class RunJob:
 
     @property
     def max_batch_size(self) -> int:
-        """The largest number of examples of a step in any stage, if every example has `max_length` tokens."""
-        return max((settings.max_batch_size for settings in self.stage_training), default=self.training.max_batch_size)
+        """The largest number of examples of a step in any stage, if every example has `max_length` tokens.
+
+        Of a run that is not tuned yet, it is that of the largest batch size that tuning may choose.
+        """
+        stages = [settings.max_batch_size for settings in self.stage_training]
+        return max([*stages, *tuned_batch_sizes(self)], default=self.training.max_batch_size)
 
     @property
     def cohort(self) -> CohortId:
@@ -377,6 +382,14 @@ class RunJob:
             for source in [override if override and (override.steps or override.epochs) else stage]
         ]
         return (*zip(lengths, (stage.share for stage in self.stages), self.stage_batches, strict=True),)
+
+
+def tuned_batch_sizes(job: RunJob) -> list[int]:
+    """Return the batch sizes that tuning may choose for a run; empty if it is tuned already, or a trial."""
+    if job.tuned is not None or job.trial is not None:
+        return []
+    space = job.parts.get("tuning", {}).get("space", {})
+    return list(space.get(BATCH_SIZE, []))
 
 
 @dataclass(frozen=True)

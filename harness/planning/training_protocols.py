@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.planning.jobs import RunJob
+from harness.planning.jobs import RunJob, tuned_batch_sizes
 from harness.planning.stage_plan import planned_stages
 
 
@@ -28,6 +28,7 @@ def protocol(row: list[RunJob]) -> str:
         *(["teachers not fine-tuned together"] if any(map(_fine_tuned_before, row)) else []),
         *([f"stages {' + '.join(stages)}"] if len(stages) > 1 else []),
         _epochs(row),
+        *filter(None, [_join_distinct([_batch_sizes(job) for job in row])]),
     ]
     return ", ".join(parts)
 
@@ -46,9 +47,22 @@ def _data(job: RunJob) -> str:
     return "augmented data" if sources == {"augmented"} else "augmented data in some stages"
 
 
+def _batch_sizes(job: RunJob) -> str:
+    """Name the batch sizes that are not the suite's: those of stages, or tuned ones. Empty: there are none."""
+    sizes = {
+        stage.name: training.batch_size
+        for stage, training in zip(job.stages, job.stage_training, strict=True)
+        if training != job.training
+    }
+    if len(sizes) == len(job.stages) and len(set(sizes.values())) == 1:
+        return f"batches of {next(iter(sizes.values()))}"
+    parts = ["tuned batch size"] if tuned_batch_sizes(job) else []
+    return ", ".join([*parts, *(f"batches of {size} in {stage}" for stage, size in sizes.items())])
+
+
 def _join_distinct(descriptions: list[str]) -> str:
-    """Join the distinct descriptions of a row's runs with "or"."""
-    return " or ".join(dict.fromkeys(descriptions))
+    """Join the distinct descriptions of a row's runs with "or". Empty ones are left out."""
+    return " or ".join(filter(None, dict.fromkeys(descriptions)))
 
 
 def _epochs(row: list[RunJob]) -> str:

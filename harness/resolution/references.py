@@ -198,19 +198,20 @@ def _check_tuned_rates(data: Mapping[str, Any], diagnostics: Diagnostics) -> Non
 
 def _check_tuned_batch_sizes(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
     """Check that the batch sizes of `training` are in `tuning.batch_size`."""
-    sizes, training = get_mapping(data, "tuning").get("batch_size"), get_mapping(data, "training")
-    if not isinstance(sizes, list):
+    tuned, training = get_list(get_mapping(data, "tuning"), "batch_size"), get_mapping(data, "training")
+    if not tuned:  # the schema's check reports an empty list
         return
-    tasks = {f"training.per_task.{task}": settings for task, settings in get_mapping(training, "per_task").items()}
-    for where, settings in {"training": training, **tasks}.items():
-        if not isinstance(settings, dict):
-            continue
-        if settings.get("token_budget") is not None:
+    default = TrainingSpec.model_fields["batch_size"].default
+    settings = {"training": {"batch_size": default, **training}}
+    for task, body in get_mapping(training, "per_task").items():
+        settings[f"training.per_task.{task}"] = body if isinstance(body, dict) else {}
+    for where, body in settings.items():
+        if body.get("token_budget") is not None:
             message = f"{where}.token_budget sets the size of a step; remove one of both"
             diagnostics.add(("tuning", "batch_size"), message)
-        default = TrainingSpec.model_fields["batch_size"].default if where == "training" else sizes[0]
-        if (size := settings.get("batch_size", default)) not in sizes:
-            message = f"{where}.batch_size is {size}, which is not among {', '.join(map(str, sizes))};"
+        size = body.get("batch_size")
+        if isinstance(size, int) and size not in tuned:
+            message = f"{where}.batch_size is {size}, which is not among {', '.join(map(str, tuned))};"
             diagnostics.add(("tuning", "batch_size"), f"{message} the first trial uses it")
 
 

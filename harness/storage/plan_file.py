@@ -82,9 +82,7 @@ class PlannedRow(FrozenModel):
     entry: int = Field(description="index in the suite's `methods`")
     plain: bool = Field(description="whether the entry sets no option, stage or teachers")
     options: dict[str, Any] = Field(description="all options of the method with their values")
-    stages: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="stage -> lengths and learning rates set in the suite"
-    )
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="stage -> settings of the suite")
     teachers: list[str]
     general: bool = Field(False, description="whether it starts with a text stage")
     per_task: dict[str, dict[str, Any]] = Field(

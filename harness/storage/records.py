@@ -89,7 +89,7 @@ class TuningSummary(FrozenModel):
 
     study: str = Field(description="key of the `TuningRecord` with all trials")
     trials: Count
-    values: dict[str, Any] = Field(description="option -> selected value; `training.lr`: the learning rate")
+    values: dict[str, Any] = Field(description="option -> selected value; also `training.lr` and `training.batch_size`")
     score: float | None = Field(description="of these values on the held-out split; none if all trials failed")
     seconds: Seconds = Field(description="duration of all trials; shared by the runs of a row")
 

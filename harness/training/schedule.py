@@ -68,7 +68,7 @@ def stage_steps(
 
     `epochs` or `steps` of the suite's override, else of the method's stage, set a stage's length. The epochs of the run
     are split among the other stages by their shares. Each gets at least one step; apart from that, rounding keeps the
-    sum of the steps of stages with equal batches.
+    sum of stages with batches of one size.
 
     Args:
         stages: the stages of the method.
@@ -77,21 +77,20 @@ def stage_steps(
         batches_per_epoch: converts epochs to steps.
         own: the same for stages with a batch size of their own, by stage name.
     """
+    batches = [own.get(stage.name, batches_per_epoch) for stage in stages]
     lengths = [
-        _explicit_length(stage, overrides.get(stage.name), own.get(stage.name, batches_per_epoch)) for stage in stages
+        _explicit_length(stage, overrides.get(stage.name), of_stage)
+        for stage, of_stage in zip(stages, batches, strict=True)
     ]
-    budget = max(1, round(epochs * batches_per_epoch))
     total_share = sum(stage.share for stage, length in zip(stages, lengths, strict=True) if length is None)
-    steps, share, assigned = [], 0.0, 0
-    for stage, length in zip(stages, lengths, strict=True):
+    steps, share = [], 0.0
+    for stage, length, of_stage in zip(stages, lengths, batches, strict=True):
         if length is not None:
             steps.append(length)
             continue
+        budget, before = max(1, round(epochs * of_stage)), share
         share += stage.share
-        until = round(budget * share / total_share)
-        ratio = own.get(stage.name, batches_per_epoch) / batches_per_epoch
-        steps.append(max(1, round((until - assigned) * ratio)))
-        assigned = max(until, assigned)
+        steps.append(max(1, round(budget * share / total_share) - round(budget * before / total_share)))
     return steps
 
 

@@ -137,6 +137,6 @@ class StepGradients:
         if together:
             examples = f"{count} examples, which {', '.join(sorted(together))} compare with each other, of"
         return (
-            f"memory does not suffice for {examples} a batch: lower training.batch_size or training.max_length, set"
-            f" training.precision to bf16, or use a smaller student ({reason})"
+            f"memory does not suffice for {examples} a batch: lower training.batch_size (or that of the stage) or"
+            f" training.max_length, set training.precision to bf16, or use a smaller student ({reason})"
         )

@@ -93,6 +93,20 @@ def test_rerun_that_is_refused_sets_nothing_aside(small, monkeypatch):
     assert not (small.store().folder / "set-aside").exists()
 
 
+@pytest.mark.parametrize("folder", ["tuning", "failures"])
+def test_rerun_reads_all_that_the_training_reads_before_anything_is_moved(small, folder):
+    sets = ["tuning={trials: 2}", "methods=[finetune]", "seeds=[1]"]
+    run(small, *sets)
+    (record,) = small.store().records()
+    damaged = small.store().folder / folder / f"{record.tuning.study if folder == 'tuning' else record.key}.json"
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_text("{")
+    with pytest.raises(UserError, match=r"json: is not valid JSON"):
+        rerun_runs(str(small.path), [record.key], sets, [], small.folder / "results", quiet=True)
+    assert small.store().record(record.key) == record
+    assert not (small.store().folder / "set-aside").exists()
+
+
 def test_keys_of_rerun_must_identify_a_run():
     keys = ["abc1", "abd2", "xyz3"]
     assert matching(["x", "abd", "xyz3"], keys, "quick") == ["xyz3", "abd2"]

@@ -107,18 +107,41 @@ def test_a_micro_batch_that_splits_only_the_batches_of_a_stage_is_part_of_the_ke
 
 def test_rows_train_with_the_batch_sizes_of_their_best_trials(small, prefers):
     methods = "methods=[{prefers: {label: small, size: 4}}, {prefers: {label: large, size: 16}}]"
-    assert not small.run(*TUNED, methods, plugins=prefers).failed
+    assert not small.run(*TUNED, methods, "teachers.base.batch_size=16", plugins=prefers).failed
     store = small.store()
     chosen = {record.label: record.tuning.values for record in store.records()}
     assert chosen == {"small": {"training.batch_size": 4}, "large": {"training.batch_size": 16}}
     steps = {record.label: record.cost.steps for record in store.records()}
-    assert steps == {"small": 60, "large": 16}
-    expected = student_weights(store, "small")
+    assert steps == {"small": 48, "large": 12}
+    expected = student_weights(store, {r.label: r.key for r in store.records()}["small"])
     store.folder.rename(store.folder.with_name("tuned"))
-    settings = ("tuning=null", "selection={epoch: last}", "training.batch_size=4")
+    settings = ("teachers.base.batch_size=16", "tuning=null", "selection={epoch: last}", "training.batch_size=4")
     assert not small.run(*TUNED, methods, *settings, plugins=prefers).failed
-    again = student_weights(small.store(), "small")
+    again = student_weights(small.store(), {r.label: r.key for r in small.store().records()}["small"])
     assert all(weight.equal(expected[name]) for name, weight in again.items())
+
+
+def test_the_plan_counts_the_memory_of_the_largest_tuned_batch_size(small):
+    plan = small.plan("tuning={trials: 2, batch_size: [16, 256]}", "methods=[finetune]", "seeds=[1]")
+    (run,) = plan.runs
+    studies = tuning_studies.every(plan.runs, plan.spec)
+    assert plan.load(run).batch_shape.examples == plan.load(studies[0].job).batch_shape.examples == 256
+    assert plan.load(studies[0].trial(1, studies[0].defaults)).batch_shape.examples == 16
+    alone = small.plan("training.batch_size=256", "methods=[finetune]", "seeds=[1]")
+    assert estimate(plan, plan.runs, studies).memory_gb == pytest.approx(estimate(alone, alone.runs).memory_gb)
+
+
+def test_the_protocol_names_batch_sizes_that_differ_from_the_suites(small):
+    finetune = "{finetune: {label: four, stages: {finetune: {batch_size: 4}}}}"
+    methods = f"methods=[{{tinybert: {{stages: {{prediction: {{batch_size: 6}}}}}}}}, {finetune}, finetune]"
+    rows = small.plan(methods, "training.epochs=3").file("harness run").rows
+    assert rows["tinybert"].protocol.endswith(", 3 epochs, batches of 6 in prediction")
+    assert rows["four"].protocol.endswith(", 3 epochs, batches of 4")
+    assert rows["finetune"].protocol.endswith(", 3 epochs")
+    tuned = small.plan(*TUNED, methods).file("harness run").rows
+    assert tuned["tinybert"].protocol.endswith(", tuned batch size, batches of 6 in prediction")
+    assert tuned["four"].protocol.endswith(", batches of 4")
+    assert tuned["finetune"].protocol.endswith(", tuned batch size")
 
 
 def test_a_batch_size_of_every_stage_is_not_tuned(small):
@@ -135,6 +158,8 @@ def test_a_batch_size_of_every_stage_is_not_tuned(small):
         (("tuning.batch_size=[4, 8]",), "training.batch_size is 16, which is not among 4, 8; the first trial uses it"),
         (("tuning.batch_size=[16, 16]",), "expected two or more distinct sizes, found [16, 16]"),
         (("tuning.batch_size=[16]",), "two or more distinct sizes, found [16]"),
+        (("tuning.batch_size=[]", "training.per_task.order.epochs=2"), "two or more distinct sizes, found []"),
+        (("methods=[{finetune: {stages: {finetune: {batch_size: null}}}}]",), "batch_size is null: give a value"),
         (("training.token_budget=200",), "training.token_budget sets the size of a step; remove one of both"),
         (("training.per_task.order.batch_size=8",), "order.batch_size is 8, which is not among 16, 4; the first"),
     ],
@@ -144,4 +169,3 @@ def test_tuned_batch_sizes_are_checked(small, sets, message):
         small.plan(*TUNED, *sets)
     (problem,) = caught.value.problems
     assert message in problem.message
-    assert "tuning" in str(problem)

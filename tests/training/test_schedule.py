@@ -37,12 +37,12 @@ def test_a_stage_with_a_batch_size_of_its_own_takes_the_steps_of_its_epochs():
     assert stage_steps(stages, {}, epochs=3, batches_per_epoch=10, own=own) == [20, 15, 30, 9]
 
 
-@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50))
-def test_batches_of_the_suites_size_take_the_usual_steps(shares, epochs, batches):
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50), st.integers(1, 50))
+def test_the_batch_size_of_the_suite_has_no_effect_on_stages_with_their_own(shares, epochs, batches, of_suite):
     stages = [stage(str(number), share=share) for number, share in enumerate(shares)]
     usual = stage_steps(stages, {}, epochs=epochs, batches_per_epoch=batches)
     own = dict.fromkeys([stage.name for stage in stages], batches)
-    assert stage_steps(stages, {}, epochs=epochs, batches_per_epoch=batches, own=own) == usual
+    assert stage_steps(stages, {}, epochs=epochs, batches_per_epoch=of_suite, own=own) == usual
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), st.floats(0.1, 5), st.integers(1, 50))

@@ -153,7 +153,7 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
         yield "Students of one shape share a forward and a backward pass (training.execution: fused)."
     yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
     yield from _head_lines(plan.teachers)
-    yield from _tuning_lines(work.cost)
+    yield from _tuning_lines(work.cost, plan.spec.tuning)
     if work.cost.runs:
         yield from _selection_lines(plan)
     yield from _memory_lines(work.cost)
@@ -208,12 +208,14 @@ def _head_lines(jobs: Sequence[TeacherJob]) -> Iterator[str]:
         yield f"Teacher {row} on {', '.join(dict.fromkeys(names))}: {head}."
 
 
-def _tuning_lines(cost: CostEstimate) -> Iterator[str]:
+def _tuning_lines(cost: CostEstimate, tuning: TuningSpec | None) -> Iterator[str]:
     if cost.trials:
         yield (
             f"Tuning before these runs: {counted(cost.trials, 'trial')} x {counted(cost.tuned_rows, 'row')}: "
             f"{counted(cost.trial_steps, 'student step')}, {counted(cost.trial_passes, 'more teacher forward pass')}."
         )
+    if cost.runs and tuning and tuning.batch_size:
+        yield "Steps are those of the batch size of `training`; smaller tuned batches take more, larger ones fewer."
 
 
 def _selection_lines(plan: Plan) -> Iterator[str]:

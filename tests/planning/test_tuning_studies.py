@@ -160,8 +160,12 @@ def test_plan_and_validate_show_the_tuning_budget(small, capsys):
     assert "Tuning before these runs: 3 trials x 3 rows: " in capsys.readouterr().out
     plan_suite(str(small.path), [], [], small.folder / "results", as_json=False)
     assert "tuning" not in capsys.readouterr().out
-    validate_suite(str(small.path), sets, [])
-    assert "3 trials of each row, task and student, learning rate from 0.00025 to 0.004" in capsys.readouterr().out
+    sizes = [*sets, "tuning.batch_size=[16, 8]"]
+    plan_suite(str(small.path), sizes, [], small.folder / "results", as_json=False)
+    assert "smaller tuned batches take more" in capsys.readouterr().out
+    validate_suite(str(small.path), sizes, [])
+    expected = "3 trials of each row, task and student, learning rate from 0.00025 to 0.004, batch size of 16, 8"
+    assert expected in capsys.readouterr().out
 
 
 def test_the_estimate_counts_every_trial(small):

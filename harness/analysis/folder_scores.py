@@ -15,8 +15,9 @@ import numpy as np
 
 from harness.analysis import pairwise
 from harness.analysis.inference import Estimate, Sample, estimate
+from harness.analysis.pairwise import Difference
 from harness.analysis.summary import BoardRow, Summary
-from harness.analysis.top_groups import ALPHA, holm
+from harness.analysis.top_groups import ALPHA, corrected
 from harness.storage.plan_file import PlannedTask
 
 AVERAGE = "average"
@@ -35,7 +36,7 @@ class ScoreDifference:
         difference: the second minus the first; its interval is not corrected.
         unpaired: why the difference is not paired; empty if it is.
         decimals: how many the first board prints of the score.
-        p: the p-value, and `p_holm` corrected for all rows of the scope; None with one seed.
+        p: the p-value of `difference`, and `p_holm`, `corrected` for all rows of the scope; None with one seed.
     """
 
     scope: str
@@ -83,12 +84,12 @@ def compare_scores(first: Summary, second: Summary) -> list[ScoreDifference]:
     found: list[ScoreDifference] = []
     for scope, names in _scopes(tasks):
         pairs = list(_pairs(first, second, names, same))
-        compared = [
-            difference
+        estimated = [
+            estimate
             for student in dict.fromkeys(pair.row.student for pair in pairs)
-            for difference in _compare(scope, names, [pair for pair in pairs if pair.row.student == student])
+            for estimate in _estimated([pair for pair in pairs if pair.row.student == student])
         ]
-        found += _corrected(compared)
+        found += _corrected(scope, names, estimated)
     return found
 
 
@@ -137,15 +138,29 @@ def _unpaired(same_examples: bool, one: Sample, other: Sample) -> str:
     return "" if one.seeds == other.seeds else OTHER_SEEDS
 
 
-def _compare(scope: str, tasks: tuple[str, ...], pairs: Sequence[_Pair]) -> list[ScoreDifference]:
-    """Compare the rows of one student."""
+def _estimated(pairs: Sequence[_Pair]) -> list[tuple[_Pair, Difference]]:
+    """The differences, second minus first, of the rows of one student."""
     paired = [pair for pair in pairs if not any(pair.unpaired) and _seeds(pair) > 1]
     alike = [pair for pair in paired if [s.seeds for s in pair.first] == [s.seeds for s in paired[0].first]]
     estimates = {id(pair): found for pair, found in zip(alike, _of_board(alike), strict=True)}
-    return [_difference(scope, tasks, pair, estimates.get(id(pair)) or _of_means(pair)) for pair in pairs]
+    return [(pair, estimates.get(id(pair)) or Difference(*[_of_means(pair)] * 2)) for pair in pairs]
 
 
-def _difference(scope: str, tasks: tuple[str, ...], pair: _Pair, difference: Estimate) -> ScoreDifference:
+def _corrected(
+    scope: str, tasks: tuple[str, ...], estimated: Sequence[tuple[_Pair, Difference]]
+) -> list[ScoreDifference]:
+    """The differences with p-values that are corrected for the number of rows with several seeds."""
+    several = [difference for pair, difference in estimated if _seeds(pair) > 1]
+    ps = iter(corrected(several))
+    return [
+        _difference(scope, tasks, pair, difference.stated, next(ps) if _seeds(pair) > 1 else None)
+        for pair, difference in estimated
+    ]
+
+
+def _difference(
+    scope: str, tasks: tuple[str, ...], pair: _Pair, difference: Estimate, p_holm: float | None
+) -> ScoreDifference:
     printed = pair.row.average if scope == AVERAGE else pair.row.cells[scope].score
     return ScoreDifference(
         scope=scope,
@@ -159,6 +174,7 @@ def _difference(scope: str, tasks: tuple[str, ...], pair: _Pair, difference: Est
         unpaired=", ".join(dict.fromkeys(reason for reason in pair.unpaired if reason)),
         decimals=printed.decimals if printed else 1,
         p=difference.p if _seeds(pair) > 1 else None,
+        p_holm=p_holm,
     )
 
 
@@ -166,7 +182,7 @@ def _seeds(pair: _Pair) -> int:
     return min(len(sample.seeds) for sample in (*pair.first, *pair.second))
 
 
-def _of_board(pairs: Sequence[_Pair]) -> list[Estimate]:
+def _of_board(pairs: Sequence[_Pair]) -> list[Difference]:
     """The paired differences, second minus first, with the seed variances moderated over all rows of both boards."""
     count = len(pairs)
     if not count:
@@ -191,13 +207,3 @@ def _of_means(pair: _Pair) -> Estimate:
             samples.append(other - one)
             shares.append(share)
     return replace(estimate(samples, shares), credit=1.0)  # as of a test
-
-
-def _corrected(differences: Sequence[ScoreDifference]) -> list[ScoreDifference]:
-    """Correct the p-values for the number of rows."""
-    ps = [difference.p for difference in differences if difference.p is not None]
-    corrected = iter(holm(ps))
-    return [
-        difference if difference.p is None else replace(difference, p_holm=next(corrected))
-        for difference in differences
-    ]

@@ -1,6 +1,6 @@
 """Mean scores and mean differences over several pairs of rows, for the main effects of a grid.
 
-The difference of two rows is in `harness.analysis.row_differences`.
+A report reads differences from `harness.analysis.row_differences`, which knows when their error is unknown.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Estimate:
     """The mean difference ``ours - theirs``: ``ours[i]`` is paired with ``theirs[i]``, task by task.
 
     Its seed variance is its own, not moderated: the variances of differences of two rows are no guide to that of a mean
-    over several. Its error is unknown if only one side of a pair has resampled scores, because the variance over
-    examples is unknown then.
+    over several. Its interval is made like that of any difference, as of a test. It covers the examples if all samples
+    have resampled scores; whether it must is known to `harness.analysis.row_differences`.
 
     Raises:
         ValueError: there is no pair, or numbers of tasks or seeds differ.
@@ -26,15 +26,7 @@ def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Estimate:
     if not ours or len({len(scores) for scores in (*ours, *theirs)}) != 1 or len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} scores cannot be paired")
     differences = [[a - b for a, b in zip(one, other, strict=True)] for one, other in zip(ours, theirs, strict=True)]
-    mean_difference = estimate([mean_of(task) for task in zip(*differences, strict=True)])
-    if any(_one_is_resampled(one, other) for one, other in zip(ours, theirs, strict=True)):
-        return replace(mean_difference, over=None)
-    return mean_difference
-
-
-def _one_is_resampled(one: Scores, other: Scores) -> bool:
-    """Whether on some task only one of two rows has resampled scores."""
-    return any((a.draws is None) != (b.draws is None) for a, b in zip(one, other, strict=True))
+    return replace(estimate([mean_of(task) for task in zip(*differences, strict=True)]), credit=1.0)
 
 
 def mean(scores: Scores) -> float:

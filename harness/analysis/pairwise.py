@@ -16,15 +16,21 @@ and pooling fails if one method has six times the variance of the others (family
 at 4, a prior in which standard deviations differ by a factor of about 1.5 either way. With few rows it is smaller: d0 +
 f is at most the degrees of freedom of all rows together, so two rows get an exact paired t-test.
 
-f is Satterthwaite's for the sum over tasks of the mean variance over all pairs. The f of a single pair would be least
-reliable for the pairs with an underestimated variance.
+In these formulas f is Satterthwaite's for the sum over tasks of the mean variance over all pairs. The f of a single
+pair would be least reliable for the pairs with an underestimated variance.
+
+**Tests and intervals.** Tests of all pairs together moderate in both directions: the error rate of the family is that
+of all pairs. The interval of one pair must hold for this pair, and if the seeds of one row vary more than those of
+others, intervals of its pairs that are moderated like the tests cover 78 to 89 %. So intervals moderate upwards only: a
+small variance from few seeds is not trusted, a large one is. Where V is larger than V0, the interval is that of the
+pair alone, with Satterthwaite's degrees of freedom of its own variances.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +55,19 @@ ROUNDING = 1e-13
 """A variance of a difference that is smaller than this share of the two variances is set to 0."""
 
 
-def differences(rows: Sequence[Scores], unusual: Collection[int] = ()) -> list[Estimate]:
+class Difference(NamedTuple):
+    """The mean difference of two rows, estimated with two seed variances (see the module's docstring).
+
+    Attributes:
+        stated: with the interval of this pair.
+        tested: for the test of all pairs together.
+    """
+
+    stated: Estimate
+    tested: Estimate
+
+
+def differences(rows: Sequence[Scores], unusual: Collection[int] = ()) -> list[Difference]:
     """The estimated mean differences ``one - other`` for ``one, other`` in ``combinations(rows, 2)``.
 
     Args:
@@ -59,50 +77,37 @@ def differences(rows: Sequence[Scores], unusual: Collection[int] = ()) -> list[E
     Raises:
         ValueError: the seeds differ, or there is one seed.
     """
-    return _estimates(rows, pair_parts(rows), unusual)
-
-
-def differences_between(
-    rows: Sequence[Scores], others: Sequence[Scores], unusual: Collection[int] = ()
-) -> list[Estimate]:
-    """The estimated mean differences ``one - other`` for ``one, other`` in ``product(rows, others)``.
-
-    Their variances are moderated towards the mean over these pairs alone.
-
-    Args:
-        rows, others: as for `differences`, all with the same seeds.
-        unusual: indices of ``[*rows, *others]``, as for `differences`.
-
-    Raises:
-        ValueError: the seeds differ, or there is one seed.
-    """
-    both = [*rows, *others]
-    parts = pair_parts(both)
-    return _estimates(both, parts.only((parts.one < len(rows)) & (parts.other >= len(rows))), unusual)
-
-
-def _estimates(rows: Sequence[Scores], parts: PairParts, unusual: Collection[int]) -> list[Estimate]:
-    """The differences of the pairs of `parts`, which are pairs of `rows`."""
+    parts = pair_parts(rows)
     seeds, mean, one, other = parts.seeds, parts.means, parts.one, parts.other
     usual = ~np.isin(np.arange(len(rows)), list(unusual))
-    if not (usual[one] & usual[other]).any():
+    if usual.sum() < 2:
         usual[:] = True
     same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that share the same runs
     pool = usual[one] & usual[other] & ~same
     moderated, freedom = moderate(seeds, parts.freedoms, pool, int(usual.sum()))
     moderated[same] = 0.0
+    own = seeds.sum(axis=0)
+    large = own > moderated  # equivalent to V > V0, as the moderated variance is between the two
+    alone = _rounded(satterthwaite(seeds, parts.freedoms[:, None]))
+    tested = _estimates(rows, parts, moderated, np.full_like(own, freedom))
+    stated = _estimates(rows, parts, np.where(large, own, moderated), np.where(large, alone, freedom))
+    return [Difference(*both) for both in zip(stated, tested, strict=True)]
+
+
+def _estimates(rows: Sequence[Scores], parts: PairParts, seeds: Floats, freedoms: Floats) -> list[Estimate]:
+    """The differences with the seed variances `seeds`. Both arrays: [pairs]."""
     freedom_of_examples = examples_freedom(
         [sample.examples for row in rows for sample in row if sample.draws is not None]
     )
     return [
         Estimate(
-            mean=float(mean[a] - mean[b]),
-            variances=Variances(moderated[pair], parts.examples[:, pair].sum(), parts.luck[:, pair].sum()),
-            freedom=freedom,
+            mean=float(parts.means[a] - parts.means[b]),
+            variances=Variances(seeds[pair], parts.examples[:, pair].sum(), parts.luck[:, pair].sum()),
+            freedom=float(freedoms[pair]),
             examples_freedom=freedom_of_examples,
             over="seeds and examples" if parts.resampled[a] and parts.resampled[b] else "seeds",
         )
-        for pair, (a, b) in enumerate(zip(one, other, strict=True))
+        for pair, (a, b) in enumerate(zip(parts.one, parts.other, strict=True))
     ]
 
 
@@ -122,8 +127,13 @@ def moderate(seeds: Floats, freedoms: Floats, pool: Bools, rows: int) -> tuple[F
     freedom = float(satterthwaite(pooled.mean(axis=1), freedoms))
     prior = min(PRIOR, (rows - 2) * freedom)
     moderated: Floats = (prior * pooled.sum(axis=0).mean() + freedom * seeds.sum(axis=0)) / (prior + freedom)
-    # Rounded, so that there are few distinct values: quantiles are cached by degrees of freedom.
-    return moderated, min(math.floor(20 * (prior + freedom)) / 20, MOST)
+    return moderated, float(_rounded(np.array(prior + freedom)))
+
+
+def _rounded(freedoms: Floats) -> Floats:
+    """Rounded down, so that there are few distinct values: quantiles are cached by degrees of freedom."""
+    rounded: Floats = np.minimum(np.floor(20 * freedoms) / 20, MOST)
+    return rounded
 
 
 @dataclass(frozen=True)
@@ -146,11 +156,6 @@ class PairParts:
     freedoms: Floats
     means: Floats
     resampled: Bools
-
-    def only(self, pairs: Bools) -> PairParts:
-        """The parts of some of the pairs. `pairs`: [pairs], which ones."""
-        columns = {name: getattr(self, name)[:, pairs] for name in ("seeds", "examples", "luck")}
-        return replace(self, one=self.one[pairs], other=self.other[pairs], **columns)
 
 
 def pair_parts(rows: Sequence[Scores]) -> PairParts:

@@ -47,7 +47,7 @@ def comparisons(plan: PlanFile, rows: Sequence[BoardRow], differences: RowDiffer
     pairs: list[Comparison] = []
     for student in plan.students:
         averaged = [row.name for row in rows if row.student == student and row.average]
-        if averaged and (family := differences.family(averaged_tasks(plan), averaged[0], averaged[0])):
+        if averaged and (family := differences.family(averaged_tasks(plan), averaged[0])):
             pairs += top_groups.compare(family.only(averaged))
     return pairs
 

@@ -1,35 +1,38 @@
-"""The paired difference of any two rows of a board: estimated once, and read by every part of a report.
+"""The paired differences of the rows of a board: estimated once, and read by every part of a report.
 
-So two rows have the same interval wherever a board states their difference. Its seed variance is moderated (see
-`harness.analysis.pairwise`) by the differences of the same kind: of two rows of one student those of all pairs of its
-rows, otherwise those of all rows of the one student from all rows of the other. These are the rows with scores on all
-tasks over which the difference is taken.
+So two rows have the same interval wherever a board states their difference. Between two rows of one student, all pairs
+of whose rows are compared, a seed variance that is smaller than the mean of these pairs is moderated (see
+`harness.analysis.pairwise`); only rows with scores on all tasks over which the difference is taken count.
 
-If one of the rows has one seed, as most teachers, there is nothing to moderate: the difference varies over the seeds
-like the score of the other row, and has an interval like that. If both have one, it covers the examples alone.
+All other differences have their own variance. Between rows of two students, or of a student and a teacher, other pairs
+are no guide to it: with few pairs, or if all rows of a student share an effect of each seed, the variances of all pairs
+are small or large together. If one of the rows has one seed, as most teachers, the difference varies over the seeds of
+the other row alone; if both have one, its interval covers the examples alone.
 
 A row whose predictions are missing on a task has no known variance over the examples there. Counting it as 0 would make
-its differences the most significant ones of the board, so their error is unknown. If no row has resampled scores on the
-task, as with a metric that cannot be resampled, all differences are over seeds.
+its differences the most significant ones of the board, so their error is unknown if other rows of the compared students
+(or teachers) have resampled scores on the task. If none has, as with a metric that cannot be resampled, the differences
+are over seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, product
+from itertools import combinations
 
 from harness.analysis import pairwise
 from harness.analysis.cell_results import RowName
 from harness.analysis.inference import Estimate, Sample, Scores
 from harness.analysis.paired_effects import effect
+from harness.analysis.pairwise import Difference
 
 Pair = tuple[RowName, RowName]
 
 
 @dataclass(frozen=True)
 class Family:
-    """Differences whose seed variances are moderated together.
+    """The differences of all pairs of some rows of one student, which are tested together.
 
     Attributes:
         differences: (row, other row) -> the first score minus the second; without a known error if either row is in
@@ -37,13 +40,18 @@ class Family:
         unsampled: rows without resampled scores on a task on which others of the family have them.
     """
 
-    differences: Mapping[Pair, Estimate]
+    differences: Mapping[Pair, Difference]
     unsampled: frozenset[RowName] = frozenset()
 
     def only(self, rows: Collection[RowName]) -> Family:
         """The family without the differences of other rows. Those that remain are unchanged."""
         kept = {pair: difference for pair, difference in self.differences.items() if {*pair} <= {*rows}}
         return Family(kept, self.unsampled & {*rows})
+
+    def stated(self, row: RowName, other: RowName) -> Estimate:
+        """The score of one row minus that of another, in either order."""
+        reverse = self.differences.get((other, row))
+        return self.differences[row, other].stated if reverse is None else -reverse.stated
 
 
 def within(rows: Mapping[RowName, Scores], collapsed: Collection[RowName] = ()) -> Family:
@@ -55,30 +63,19 @@ def within(rows: Mapping[RowName, Scores], collapsed: Collection[RowName] = ()) 
     """
     if len(rows) < 2:
         return Family({})
-    estimates = pairwise.differences(list(rows.values()), _places(rows, collapsed))
-    return _family(rows, list(combinations(rows, 2)), estimates)
-
-
-def between(
-    rows: Mapping[RowName, Scores], others: Mapping[RowName, Scores], collapsed: Collection[RowName] = ()
-) -> Family:
-    """The differences of all `rows` from all `others`, in the order of ``product``. Arguments are those of `within`."""
-    both = {**rows, **others}
-    estimates = pairwise.differences_between(list(rows.values()), list(others.values()), _places(both, collapsed))
-    return _family(both, list(product(rows, others)), estimates)
-
-
-def _places(rows: Mapping[RowName, Scores], collapsed: Collection[RowName]) -> list[int]:
-    return [place for place, row in enumerate(rows) if row in collapsed]
-
-
-def _family(rows: Mapping[RowName, Scores], pairs: Sequence[Pair], estimates: Sequence[Estimate]) -> Family:
+    places = [place for place, row in enumerate(rows) if row in collapsed]
+    estimates = pairwise.differences(list(rows.values()), places)
     unsampled = frozenset(_unsampled(rows))
     differences = {
-        pair: difference if unsampled.isdisjoint(pair) else replace(difference, over=None)
-        for pair, difference in zip(pairs, estimates, strict=True)
+        pair: difference if unsampled.isdisjoint(pair) else _unknown(difference)
+        for pair, difference in zip(combinations(rows, 2), estimates, strict=True)
     }
     return Family(differences, unsampled)
+
+
+def _unknown(difference: Difference) -> Difference:
+    """The difference without a known error."""
+    return Difference(*(replace(estimate, over=None) for estimate in difference))
 
 
 def _unsampled(rows: Mapping[RowName, Scores]) -> Iterator[RowName]:
@@ -91,7 +88,7 @@ def _unsampled(rows: Mapping[RowName, Scores]) -> Iterator[RowName]:
 
 @dataclass(frozen=True)
 class RowDifferences:
-    """The differences of any two rows of a board, each estimated when it, or one of its family, is first read.
+    """The differences of the rows of a board, each estimated when it, or one of its family, is first read.
 
     Attributes:
         scores: row -> task -> its scores.
@@ -108,20 +105,24 @@ class RowDifferences:
         Returns:
             None if one of them has no score on a task, or their seeds cannot be paired.
         """
-        scope = self._scope(tasks)
-        if (family := scope.family(row, other)) is None:
-            return scope.unmoderated(row, other)
-        reverse = family.differences.get((other, row))
-        return family.differences[row, other] if reverse is None else -reverse
+        return self.mean(tasks, [(row, other)])
 
-    def family(self, tasks: Sequence[str], row: RowName, other: RowName) -> Family | None:
-        """The differences that are moderated together with that of two rows, or of the rows of one student if `other`
-        is `row`.
+    def mean(self, tasks: Sequence[str], pairs: Sequence[Pair]) -> Estimate | None:
+        """The mean over one or more pairs of `of`, such as a main effect of a grid.
 
         Returns:
-            None if one of them has no score on a task, one seed, or other seeds than the other.
+            None if a row has no score on a task, or seeds cannot be paired.
         """
-        return self._scope(tasks).family(row, other)
+        scope = self._scope(tasks)
+        return scope.of(*pairs[0]) if len(pairs) == 1 else scope.mean(pairs)
+
+    def family(self, tasks: Sequence[str], row: RowName) -> Family | None:
+        """The differences of the rows of one student that have the seeds of `row`.
+
+        Returns:
+            None if `row` has no score on a task, or one seed, or is no row of a student.
+        """
+        return self._scope(tasks).family(row)
 
     def _scope(self, tasks: Sequence[str]) -> _Scope:
         if (key := tuple(tasks)) not in self._scopes:
@@ -144,31 +145,43 @@ class _Scope:
             groups.setdefault((role, student, *(sample.seeds for sample in scores)), {})[row] = scores
         self.groups = list(groups.values())
         self.place = {row: place for place, group in enumerate(self.groups) for row in group}
-        self.families: dict[tuple[int, ...], Family] = {}
-        self.alone: dict[Pair, Estimate] = {}
+        self.families: dict[int, Family] = {}
+        self.unsampled: dict[frozenset[int], frozenset[RowName]] = {}
+        self.alone: dict[Pair, Estimate | None] = {}
 
-    def family(self, row: RowName, other: RowName) -> Family | None:
-        if not {row, other} <= self.rows.keys() or not _same_several_seeds(self.rows[row], self.rows[other]):
-            return None
-        places = tuple(sorted((self.place[row], self.place[other])))
-        if places not in self.families:
-            one, two = (self.groups[place] for place in places)
-            family = within(one, self.collapsed) if one is two else between(one, two, self.collapsed)
-            self.families[places] = family
-        return self.families[places]
-
-    def unmoderated(self, row: RowName, other: RowName) -> Estimate | None:
-        if (other, row) in self.alone:
-            return -self.alone[other, row]
-        if not {row, other} <= self.rows.keys():
-            return None
-        ours, theirs = self.rows[row], self.rows[other]
-        if not all(one.pairs_with(two) for one, two in zip(ours, theirs, strict=True)):
-            return None
+    def of(self, row: RowName, other: RowName) -> Estimate | None:
+        if (family := self.family(row)) and self.place[row] == self.place.get(other):
+            return family.stated(row, other)
+        if (reverse := self.alone.get((other, row))) is not None:
+            return -reverse
         if (row, other) not in self.alone:
-            self.alone[row, other] = effect([ours], [theirs])
+            self.alone[row, other] = self.mean([(row, other)])
         return self.alone[row, other]
 
+    def family(self, row: RowName) -> Family | None:
+        scores = self.rows.get(row, ())
+        if not scores or row[0] != "student" or any(len(sample.seeds) == 1 for sample in scores):
+            return None
+        if (place := self.place[row]) not in self.families:
+            self.families[place] = within(self.groups[place], self.collapsed)
+        return self.families[place]
 
-def _same_several_seeds(ours: Scores, theirs: Scores) -> bool:
-    return all(len(one.seeds) > 1 and one.seeds == other.seeds for one, other in zip(ours, theirs, strict=True))
+    def mean(self, pairs: Sequence[Pair]) -> Estimate | None:
+        """The mean of differences with its own variance."""
+        rows = {row for pair in pairs for row in pair}
+        if not rows <= self.rows.keys():
+            return None
+        ours, theirs = ([self.rows[pair[side]] for pair in pairs] for side in (0, 1))
+        if not all(map(_pair, ours, theirs)):
+            return None
+        places = frozenset(self.place[row] for row in rows)
+        if places not in self.unsampled:
+            compared = {row: scores for row, scores in self.rows.items() if self.place[row] in places}
+            self.unsampled[places] = frozenset(_unsampled(compared))
+        found = effect(ours, theirs)
+        return found if self.unsampled[places].isdisjoint(rows) else replace(found, over=None)
+
+
+def _pair(ours: Scores, theirs: Scores) -> bool:
+    """Whether seeds can be paired."""
+    return all(one.pairs_with(other) for one, other in zip(ours, theirs, strict=True))

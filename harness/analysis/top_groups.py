@@ -4,6 +4,9 @@ Rows are compared with rows of the same student. The best row is selected by its
 pair of the best and another one. Therefore all pairs of a student form one family, and Holm's method corrects their
 p-values (Holm, 1979, Scandinavian Journal of Statistics 6(2)). Comparing the best of R rows only with the R - 1 others
 would find differences between equal methods on more than 5 % of boards.
+
+The family is tested with other seed variances than those of the stated intervals (see `harness.analysis.pairwise`). So
+that no pair differs significantly while its interval includes 0, a corrected p-value is at least that of the interval.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analysis.inference import LEVEL, Estimate, p_values
+from harness.analysis.pairwise import Difference
 from harness.analysis.row_differences import Family
 
 ALPHA = 1 - LEVEL
@@ -25,7 +29,7 @@ class Comparison:
     Attributes:
         difference: the average of the first label minus that of the second; its interval is not corrected. Without a
             known error if the pair is not tested.
-        p: the p-value, corrected for the number of pairs of the student; None if the pair is not tested.
+        p: the p-value, `corrected` for the pairs of the student; None if the pair is not tested.
         unsampled: its labels without resampled scores that other rows have; if there are any, it is not tested.
     """
 
@@ -43,19 +47,29 @@ class Comparison:
 
 def compare(family: Family) -> list[Comparison]:
     """Correct the p-values of all differences between rows of one student."""
-    ps = p_values(list(family.differences.values()))
-    # Pairs that are not tested stay in the family: deleting a file must not make other differences significant.
-    corrected = holm([1.0 if p is None else p for p in ps])
     return [
         Comparison(
             student=pair[0][2],
             labels=(pair[0][1], pair[1][1]),
-            difference=difference,
-            p=None if p is None else p_holm,
+            difference=difference.stated,
+            p=p,
             unsampled=tuple(row[1] for row in pair if row in family.unsampled),
         )
-        for (pair, difference), p, p_holm in zip(family.differences.items(), ps, corrected, strict=True)
+        for (pair, difference), p in zip(
+            family.differences.items(), corrected(list(family.differences.values())), strict=True
+        )
     ]
+
+
+def corrected(family: Sequence[Difference]) -> list[float | None]:
+    """The p-values of all differences of a family: those of the tests, corrected by Holm's method, but at least the
+    error rate at which the stated interval ends at 0. None: the error of the difference is unknown.
+    """
+    stated = p_values([difference.stated for difference in family])
+    tested = p_values([difference.tested for difference in family])
+    # Pairs that are not tested stay in the family: deleting a file must not make other differences significant.
+    of_family = holm([1.0 if p is None else p for p in tested])
+    return [None if p is None else max(p, p_holm) for p, p_holm in zip(stated, of_family, strict=True)]
 
 
 def holm(ps: Sequence[float]) -> list[float]:

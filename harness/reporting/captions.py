@@ -222,9 +222,9 @@ def _suite_level(summary: Summary) -> Iterator[str]:
     if summary.comparisons:
         yield (
             "Behind the best: the paired difference from the best average of the same student, with an uncorrected "
-            "95 % interval, whose variance over seeds is moderated by those of the other pairs; p is corrected for all "
-            "pairs of the student. Methods in one group are not necessarily "
-            "equal: more seeds may separate them."
+            "95 % interval, for which a variance over seeds that is smaller than the mean of all pairs is moderated "
+            "towards it; p is corrected for all pairs of the student. Methods in one group are not necessarily equal: "
+            "more seeds may separate them."
         )
     elif any(row.average for row in students):
         yield "There are no groups: a comparison needs at least two rows of a student and two seeds."

@@ -45,15 +45,15 @@ def test_the_interval_of_one_seed_covers_examples_only():
     assert difference.high - difference.mean == pytest.approx(1.98 * 2 * 0.5, rel=0.05)
 
 
-def test_a_pair_with_one_resampled_side_has_no_interval():
-    """The variance over examples of the difference is unknown; as 0, it would make the pair the most certain one."""
-    rng = np.random.default_rng(0)
-    resampled = Sample((1, 2, 3), 81.0 + rng.normal(size=3), rng.normal(81.0, 2.0, size=(500, 3)), 100)
-    other = sample(79.0, 79.5, 78.8)
-    for ours, theirs in ((resampled, other), (other, resampled)):
-        difference = effect([[ours]], [[theirs]])
-        assert (difference.low, difference.high, difference.clear) == (None, None, False)
-        assert difference.mean == pytest.approx(ours.mean - theirs.mean)
+def test_the_interval_is_that_of_a_test():
+    """t^2 s^2 is not reduced by more than z^2 L, as it is for the interval of a score."""
+    random = np.random.default_rng(0)
+    ours = Sample((1, 2, 3), np.array([81.0, 83.0, 80.0]), random.normal(81.0, 1.0, size=(500, 3)), 100)
+    theirs = Sample((1, 2, 3), np.array([79.0, 79.0, 79.0]), np.full((500, 3), 79.0), 100)
+    (variances, difference) = (ours - theirs).variances(), effect([[ours]], [[theirs]])
+    t, z = stats.t.ppf(0.975, 2), stats.t.ppf(0.975, 99)
+    expected = z**2 * variances.examples + max(z**2 * variances.luck, t**2 * variances.seeds)
+    assert difference.margin == pytest.approx(expected**0.5, rel=1e-6)
 
 
 def test_pairs_are_averaged_resample_by_resample():

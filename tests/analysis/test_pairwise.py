@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from harness.analysis.inference import Sample, p_values
-from harness.analysis.pairwise import differences, differences_between
+from harness.analysis.pairwise import differences
 from harness.analysis.student_t import SMALLEST
 
 
@@ -21,7 +21,10 @@ def random_sample(random, count, examples=50, resamples=300, *, drawn=True, spre
 
 
 def loops(rows, count, pairs):
-    """Pair -> (seeds' variance, degrees of freedom, C, L / S): V0, V, f and d0 as in the docstring of the module."""
+    """Pair -> (C, L / S, tested, stated). The last two: the seeds' variance and its degrees of freedom.
+
+    V0, V, f and d0 as in the docstring of the module.
+    """
     tasks = range(len(rows[0]))
     seeds, shared, luck = {}, {}, {}
     for pair in pairs:
@@ -40,10 +43,13 @@ def loops(rows, count, pairs):
     by_task = [sum(seeds[pair][task] for pair in pairs) / len(pairs) for task in tasks]
     f = sum(by_task) ** 2 / sum(variance**2 / (count - 1) for variance in by_task)
     prior, pooled = min(4.0, (len(rows) - 2) * f), sum(by_task)
-    return {
-        pair: ((prior * pooled + f * sum(seeds[pair])) / (prior + f), prior + f, shared[pair], luck[pair])
-        for pair in pairs
-    }
+    found = {}
+    for pair in pairs:
+        own = sum(seeds[pair])
+        moderated = (prior * pooled + f * own) / (prior + f), prior + f
+        alone = own, own**2 / sum(variance**2 / (count - 1) for variance in seeds[pair])
+        found[pair] = shared[pair], luck[pair], moderated, alone if own > pooled else moderated
+    return found
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -54,35 +60,35 @@ def test_estimates_equal_loops_over_pairs_and_tasks(count, methods):
         [random_sample(random, count, examples, drawn=row != 1 or task) for task, examples in enumerate((50, 900))]
         for row in range(methods)
     ]
-    pairs = list(combinations(range(methods), 2))
-    assert_equal(differences(rows), rows, count, pairs)
+    expected = loops(rows, count, list(combinations(range(methods), 2)))
+    for difference, (pair, (shared, luck, *variances)) in zip(differences(rows), expected.items(), strict=True):
+        for estimated, (variance, freedom) in zip((difference.tested, difference.stated), variances, strict=True):
+            assert tuple(map(float, estimated.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
+            assert freedom - 0.05 <= estimated.freedom <= freedom + 1e-9
+            assert estimated.over == ("seeds" if 1 in pair else "seeds and examples"), "row 1 lacks resampled scores"
+            t, z = stats.t.ppf(0.975, estimated.freedom), stats.t.ppf(0.975, 49)
+            width = math.sqrt(z**2 * shared + max(z**2 * luck, t**2 * variance))
+            assert estimated.high - estimated.mean == pytest.approx(width, rel=1e-7)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (1, 3), (3, 2)])
-def test_differences_between_two_groups_of_rows_equal_loops(ours, theirs):
-    random = np.random.default_rng([ours, theirs])
-    rows = [[random_sample(random, 3, spread=1.0 + row) for _ in range(2)] for row in range(ours + theirs)]
-    pairs = list(product(range(ours), range(ours, ours + theirs)))
-    assert_equal(differences_between(rows[:ours], rows[ours:]), rows, 3, pairs, lacking=None)
-
-
-def assert_equal(estimates, rows, count, pairs, lacking=1):
-    """`lacking`: the row that has no resampled scores on one task."""
-    expected = loops(rows, count, pairs)
-    for estimated, pair in zip(estimates, pairs, strict=True):
-        variance, freedom, shared, luck = expected[pair]
-        assert tuple(map(float, estimated.variances)) == pytest.approx((variance, shared, luck), rel=1e-9)
-        assert freedom - 0.05 <= estimated.freedom <= freedom
-        assert estimated.over == ("seeds" if lacking in pair else "seeds and examples")
-        t, z = stats.t.ppf(0.975, estimated.freedom), stats.t.ppf(0.975, 49)
-        width = math.sqrt(z**2 * shared + max(z**2 * luck, t**2 * variance))
-        assert estimated.high - estimated.mean == pytest.approx(width, rel=1e-7)
+def test_the_interval_of_a_pair_trusts_a_large_variance_and_its_test_does_not():
+    random = np.random.default_rng(2)
+    rows = [[random_sample(random, 3, drawn=False, spread=spread)] for spread in (9.0, 1.0, 1.0, 1.0)]
+    pairs = combinations(range(4), 2)
+    for (one, other), (stated, tested) in zip(pairs, differences(rows), strict=True):
+        own = stats.ttest_rel(rows[one][0].values, rows[other][0].values).confidence_interval(0.95)
+        if one == 0:
+            assert (stated.low, stated.high) == pytest.approx(tuple(own), rel=1e-7)
+            assert stated.margin > 1.5 * tested.margin
+        else:
+            assert (stated.low, stated.high) == (tested.low, tested.high)
 
 
 def test_two_rows_get_the_exact_paired_t_test():
     random = np.random.default_rng(0)
     one, other = [random_sample(random, 5, drawn=False)], [random_sample(random, 5, drawn=False)]
-    (estimated,) = differences([one, other])
+    ((estimated, tested),) = differences([one, other])
+    assert (estimated.low, estimated.high) == (tested.low, tested.high)
     expected = stats.ttest_rel(one[0].values, other[0].values)
     assert estimated.p == pytest.approx(expected.pvalue, rel=1e-3)
     assert (estimated.low, estimated.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-7)
@@ -92,7 +98,7 @@ def test_a_pair_with_a_variance_of_0_by_chance_is_moderated():
     """Two rows have by chance the same difference in all three seeds: their variance is 0, that of others is not."""
     scores = [80.0, 81.0, 83.0], [79.0, 80.0, 82.0], [84.0, 80.0, 81.0], [79.0, 84.0, 82.0]
     rows = [[Sample((1, 2, 3), np.array(values))] for values in scores]
-    first = differences(rows)[0]
+    first = differences(rows)[0].stated
     assert first.mean == pytest.approx(1)
     assert first.error > 0.3
     assert first.p > 0.2
@@ -102,7 +108,9 @@ def test_a_collapsed_row_does_not_widen_the_intervals_of_others():
     random = np.random.default_rng(1)
     rows = [[random_sample(random, 3, drawn=False)] for _ in range(4)]
     bad = [Sample((0, 1, 2), np.array([80.0, 20.0, 81.0]))]
-    alone, kept_out, pooled = differences(rows)[0], differences([*rows, bad], [4])[0], differences([*rows, bad])[0]
+    alone, kept_out, pooled = (
+        found[0].tested for found in (differences(rows), differences([*rows, bad], [4]), differences([*rows, bad]))
+    )
     assert kept_out.error == pytest.approx(alone.error)
     assert pooled.error > 3 * alone.error
 
@@ -110,13 +118,14 @@ def test_a_collapsed_row_does_not_widen_the_intervals_of_others():
 def test_the_interval_ends_at_0_if_p_is_5_percent():
     random = np.random.default_rng(3)
     rows = [[random_sample(random, 3, drawn=row > 1)] for row in range(4)]
-    for each in differences(rows):
-        assert replace(each, mean=each.margin).p == pytest.approx(0.05, rel=1e-6)
+    for difference in differences(rows):
+        for each in difference:
+            assert replace(each, mean=each.margin).p == pytest.approx(0.05, rel=1e-6)
 
 
 def test_p_is_never_0():
     same = Sample((1, 2, 3), np.array([1.0, 1.0, 1.0]))
-    (estimated,) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
+    ((estimated, _),) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
     assert estimated.p == pytest.approx(SMALLEST)
     assert p_values([]) == []
 
@@ -124,7 +133,7 @@ def test_p_is_never_0():
 def test_identical_rows_have_an_interval_of_0():
     random = np.random.default_rng(0)
     row, other = ([random_sample(random, 3) for _ in range(2)] for _ in range(2))
-    same = differences([row, other, row])[1]
+    same = differences([row, other, row])[1].stated
     assert (same.mean, same.error, same.p) == (0.0, 0.0, 1.0)
 
 

@@ -36,7 +36,7 @@ def coverage(seeds: int, teachers: int) -> tuple[float, float]:
     random = np.random.default_rng([seeds, teachers])
     boards = [board(random, seeds, teachers) for _ in range(BOARDS)]
     scores = [estimate([one]) for one, _ in boards]
-    pairs = [differences([[one], [other]])[0] for one, other in boards]
+    pairs = [differences([[one], [other]])[0].stated for one, other in boards]
     return (
         sum(score.low <= 80 <= score.high for score in scores) / BOARDS,
         sum(not pair.clear for pair in pairs) / BOARDS,

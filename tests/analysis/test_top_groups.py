@@ -38,6 +38,28 @@ def test_the_top_group_is_the_best_and_rows_without_a_significant_difference():
     assert comparisons[1].difference.mean == pytest.approx(20)
 
 
+def test_a_pair_whose_interval_includes_0_does_not_differ_significantly():
+    """The seeds of one row vary: the test of the family alone, with moderated variances, would call it different."""
+    rows = {"wild": [sample(77, 87, 82)], **{str(row): [sample(70, 70.1, 70.2 + row / 10)] for row in range(5)}}
+    family = within({("student", label, "small"): samples for label, samples in rows.items()})
+    tested = holm([difference.tested.p for difference in family.differences.values()])
+    for pair, p in list(zip(compare(family), tested, strict=True))[:5]:
+        assert p < 0.05 < pair.p == pair.difference.p
+        assert pair.difference.low < 0 < pair.difference.mean
+        assert not pair.distinguished
+
+
+def test_p_is_at_most_5_percent_only_if_the_interval_excludes_0():
+    random, significant = np.random.default_rng(5), 0
+    for _ in range(100):
+        spreads, means = random.choice([0.2, 1.0, 5.0], size=6), random.normal(80, 3, size=6)
+        table = {str(row): [sample(*random.normal(means[row], spreads[row], size=3))] for row in range(6)}
+        for pair in compared(table):
+            significant += pair.distinguished
+            assert pair.difference.clear or not pair.distinguished
+    assert significant > 100
+
+
 def test_one_seed_gives_no_groups(tmp_path):
     summary = summarize(fill(tmp_path, plan(seeds=1), answered=True))
     assert summary.comparisons == ()

@@ -81,7 +81,7 @@ WHOLE = """\
 - The average is over the tasks. Students of all sizes are ranked by it; equal printed averages share a rank. A row with a missing, failed or n/a cell has no average and no rank. Bold: the best of its student.
 - IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, without the best and the worst quarter (rliable, arXiv 2108.13264).
 - Gap closed: the share of the gap between finetune on the same student and teacher base that a method closes, on the average; with Fieller's 95 % interval from the variances of these rows alone. It is omitted where the gap does not differ significantly from 0.
-- Behind the best: the paired difference from the best average of the same student, with an uncorrected 95 % interval, whose variance over seeds is moderated by those of the other pairs; p is corrected for all pairs of the student. Methods in one group are not necessarily equal: more seeds may separate them.
+- Behind the best: the paired difference from the best average of the same student, with an uncorrected 95 % interval, for which a variance over seeds that is smaller than the mean of all pairs is moderated towards it; p is corrected for all pairs of the student. Methods in one group are not necessarily equal: more seeds may separate them.
 - Compression: parameters of teacher base over the student's, heads included.
 - Training cost: time of the student's own steps plus its share of its teachers' forward passes, over all tasks and seeds of the row. Fine-tuning a teacher counts in the teacher's row only.
 

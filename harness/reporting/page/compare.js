@@ -138,7 +138,7 @@ async function showComparison(view, first, second) {
     if (!view.contains(body)) return;
     if (!details[0].differences) throw new Error("they are of another report");
     body.replaceChildren(
-      h("p", { class: "note" }, `Differences: the score of ${rowName(one)} minus that of ${rowName(other)}, paired by seed and example, with the 95 % interval, which is not corrected for the number of comparisons. If both rows have several seeds, their variance is moderated by those of other pairs of rows. Bold: the interval excludes 0. p: corrected for all pairs of the student.`),
+      h("p", { class: "note" }, `Differences: the score of ${rowName(one)} minus that of ${rowName(other)}, paired by seed and example, with the 95 % interval, which is not corrected for the number of comparisons. Between rows of one student, a variance over seeds that is smaller than the mean of all pairs is moderated towards it. Bold: the interval excludes 0. p: corrected for all pairs of the student.`),
       differencesTable(one, other, details[0]),
       contrastSection(one, other, details));
   } catch (error) {

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from harness.analysis.inference import Estimate, Scores
 from harness.analysis.interval_coverage import covers
-from harness.analysis.paired_effects import effect, mean
+from harness.analysis.paired_effects import mean
 from harness.analysis.score_format import NOTHING, difference
 from harness.analysis.summary import INCOMPLETE, BoardRow, Summary
 from harness.reporting.export_rows import exact
@@ -26,8 +26,8 @@ INTERVAL_NOTE = (
 """Explains the intervals of differences. `covers`: see `harness.analysis.interval_coverage`."""
 
 MODERATED_NOTE = (
-    "Two rows have the same interval everywhere on the board; its variance over seeds is moderated by those of other "
-    "pairs of rows."
+    "Two rows have the same interval everywhere on the board. Between rows of one student, a variance over seeds that "
+    "is smaller than the mean of all pairs is moderated towards it."
 )
 
 ONE_SEED_NOTE = "With one seed, an interval covers the examples alone and says nothing about other seeds."
@@ -131,10 +131,8 @@ def _complete(row: BoardRow, scopes: Sequence[Scope]) -> dict[str, list[BoardRow
 def _difference(
     results: Summary, scope: Scope, ours: Sequence[BoardRow], theirs: Sequence[BoardRow]
 ) -> Estimate | None:
-    """The difference of two rows is the board's; that of several pairs is their mean."""
-    if len(ours) == 1:
-        return results.differences.of(scope.tasks, ours[0].name, theirs[0].name)
-    return effect(_scores(scope, ours), _scores(scope, theirs))
+    """The mean over pairs of rows, as the board states it."""
+    return results.differences.mean(scope.tasks, [(a.name, b.name) for a, b in zip(ours, theirs, strict=True)])
 
 
 def _scores(scope: Scope, rows: Sequence[BoardRow]) -> list[Scores]:

@@ -7,7 +7,7 @@ from scipy import stats
 from harness.analysis.score_format import signed_interval
 from harness.reporting import report
 from tests.support.grid_factory import RTE, made, row, section, table
-from tests.support.results_factory import SST2
+from tests.support.results_factory import SST2, answers, run_key, run_record
 
 ROWS = {
     f"kd-loss={loss},map={map_}": row(loss=loss, map=map_, alpha=1.0)
@@ -44,6 +44,16 @@ def test_main_effects_by_hand(tmp_path):
     ]
     assert "average over sst2, rte, its difference from that of the option's first value" in study(tmp_path)
     assert "the 95 % interval of the paired difference over seeds and examples" in study(tmp_path)
+
+
+def test_main_effects_of_rows_without_predictions_that_others_have_have_no_interval(tmp_path):
+    """On sst2: another row of the student has predictions there, so the variance over examples exists."""
+    other = {("sst2", "other", "small"): [None] * 3, ("rte", "other", "small"): [0.5] * 3}
+    store = made(tmp_path, {**ROWS, "other": row(1, method="other")}, {**SCORES, **other})
+    for seed in (1, 2, 3):
+        cell = ("sst2", "other", "small", seed)
+        store.save(run_record(*cell, 0.5), answers("sst2", run_key(*cell), 0.5))
+    assert table(study(tmp_path))[2][2:] == ["67.7", "+1.7", "+1.8", "+1.5 [+0.3, +2.7]"]
 
 
 def test_the_best_combination(tmp_path):
@@ -101,7 +111,7 @@ def test_effect_is_over_combinations_complete_for_every_value(tmp_path):
     loss, map_ = table(shown)[2], table(shown)[4]
     # The average: only where map is uniform, 1.5, 1, 2; sst2 is as it was.
     # One combination is a difference of two rows, with the moderated interval of the board.
-    assert loss[2:] == ["72.5", "+1.5 [+0.8, +2.2]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
+    assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
     assert map_[2:4] == ["61.0", "-10.0 [-10.5, -9.5]"]
     assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
     assert "Of 3 complete combinations" in shown

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from benchmarks.error_rates.rates import METRICS, coverage, errors, power, regimes
+from benchmarks.error_rates.rates import (
+    DIFFERENCES,
+    METRICS,
+    Coverage,
+    coverage,
+    difference_coverage,
+    errors,
+    power,
+    regimes,
+)
 from benchmarks.error_rates.worlds import Board, Row
 
 SEEDS, METHODS, TASKS = (3, 5, 10), (2, 8, 20), (1, 3, 8)
@@ -25,8 +35,31 @@ def run(
     seed: Annotated[int, typer.Option(help="seed of all simulations")] = 1,
 ) -> None:
     """Print the tables as markdown, line by line."""
-    for line in (*_error_table(boards, seed), "", *_coverage_table(times, seed), "", *_average_table(times, seed)):
-        print(line, flush=True)
+    tables = (
+        difference_table(boards, seed),
+        _error_table(boards, seed),
+        _coverage_table(times, seed),
+        _average_table(times, seed),
+    )
+    for table in tables:
+        for line in table:
+            print(line, flush=True)
+        print(flush=True)
+
+
+def difference_table(boards: int, seed: int) -> Iterator[str]:
+    """Coverage of the intervals of differences, as stated and as tested; half-widths in standard errors."""
+    yield "| rows | seeds | stated: smallest, mean | half-width | tested: smallest, mean | half-width |"
+    yield "|:--|--:|--:|--:|--:|--:|"
+    for (name, students), seeds in product(DIFFERENCES.items(), SEEDS[:2]):
+        found = difference_coverage(replace(students, seeds=seeds), boards, np.random.default_rng([seed, seeds]))
+        yield f"| {name} | {seeds} | {' | '.join(map(_covered, found))} |"
+
+
+def _covered(coverage: Coverage | None) -> str:
+    if coverage is None:
+        return "– | –"
+    return f"{coverage.smallest:.1%}, {coverage.mean:.1%} | {coverage.width:.1f}"
 
 
 def _error_table(boards: int, seed: int) -> Iterator[str]:

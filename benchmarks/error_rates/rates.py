@@ -1,18 +1,20 @@
-"""Family-wise error and power of top groups, and coverage of intervals."""
+"""Family-wise error and power of top groups, and coverage of intervals of scores and of differences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
-from benchmarks.error_rates.worlds import EXAMPLES, Board, Row, Scorer
-from harness.analysis.inference import Sample
-from harness.analysis.row_differences import within
+from benchmarks.error_rates.worlds import EXAMPLES, Board, Row, Scorer, Students
+from harness.analysis.cell_results import RowName
+from harness.analysis.inference import Estimate, Sample
+from harness.analysis.row_differences import RowDifferences, within
 from harness.analysis.score_intervals import interval
+from harness.analysis.student_t import Floats
 from harness.analysis.top_groups import Comparison, compare, top_group
 
 RATIOS = (0.2, 1.0, 5.0, 10.0)
@@ -32,6 +34,19 @@ METRICS = (
     ("regression", "spearmanr"),
     ("qa", "exact"),
 )
+
+EQUAL = (1.0,) * 5
+DIFFERENCES = {
+    "6 equal rows": Students(((*EQUAL, 1.0),)),
+    "6 rows, one with 3 x": Students(((*EQUAL, 3.0),)),
+    "6 rows, one with 6 x": Students(((*EQUAL, 6.0),)),
+    "6 rows, one with 6 x on 1 of 3 tasks": Students(((*EQUAL, 6.0),), tasks=3),
+    "20 rows, one with 6 x": Students(((*EQUAL * 3, *EQUAL[1:], 6.0),)),
+    "two students, 1 and 5 rows": Students(((1.0,), EQUAL), common=2.0),
+    "two students, 4 rows each": Students((EQUAL[1:], EQUAL[1:]), common=2.0),
+}
+"""Regimes of the coverage of differences. "6 x": one row has 6 times the standard deviation over seeds of the others.
+Rows of one of two students share an effect of each seed, with twice the standard deviation of their own."""
 
 Simulate = Callable[[Board, np.random.Generator], dict[str, list[Sample]]]
 
@@ -105,3 +120,46 @@ def coverage(
         covered += low is not None and high is not None and low <= truth <= high
         example_spreads += [sample.draws.std(axis=0).mean() for sample in samples if sample.draws is not None]
     return covered / times, spread / float(np.mean(example_spreads))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The coverage of intervals of the differences of equal rows.
+
+    Attributes:
+        smallest: over the pairs.
+        mean: over the pairs.
+        width: median half-width, in true standard errors of the difference.
+    """
+
+    smallest: float
+    mean: float
+    width: float
+
+
+def difference_coverage(
+    students: Students, boards: int, generator: np.random.Generator
+) -> tuple[Coverage, Coverage | None]:
+    """The coverage of the stated 95 % intervals, and of those of the tests, whose variances are moderated both ways.
+
+    Of one student: over all pairs of rows. Of two: over the pairs of a row of each, which are not tested.
+    """
+    stated: list[list[Estimate]] = []
+    tested: list[list[Estimate]] = []
+    pairs: list[tuple[RowName, RowName]] = []
+    for _ in range(boards):
+        differences = RowDifferences(students.scores(generator))
+        alone = len(students.spreads) == 1
+        pairs = [pair for pair in combinations(differences.scores, 2) if alone or pair[0][2] != pair[1][2]]
+        stated.append([found for pair in pairs if (found := differences.of(students.names, *pair))])
+        family = differences.family(students.names, pairs[0][0]) if alone else None
+        tested.append([family.differences[pair].tested for pair in pairs] if family else [])
+    errors = np.array([students.error(*pair) for pair in pairs])
+    return _coverage(stated, errors), _coverage(tested, errors) if tested[0] else None
+
+
+def _coverage(estimates: Sequence[Sequence[Estimate]], errors: Floats) -> Coverage:
+    """Of [boards, pairs] estimates of 0. `errors`: [pairs], their true standard errors."""
+    covered = 1 - np.mean([[estimate.clear for estimate in board] for board in estimates], axis=0)
+    margins = np.array([[estimate.margin or 0.0 for estimate in board] for board in estimates])
+    return Coverage(float(covered.min()), float(covered.mean()), float(np.median(margins / errors)))

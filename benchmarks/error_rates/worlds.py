@@ -19,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.analysis.bootstrap import resamples
+from harness.analysis.cell_results import RowName
 from harness.analysis.inference import Sample
 from harness.analysis.prediction_tables import Predictions
 from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples
@@ -132,6 +133,47 @@ class Board:
         """The latent standard deviation of seed effects for `ratio`, from the slope of the score in the skill."""
         standard_deviation = self.ratio * math.sqrt(self.accuracy * (1 - self.accuracy) / examples)
         return standard_deviation / NormalDist().pdf(NormalDist().inv_cdf(self.accuracy))
+
+
+@dataclass(frozen=True)
+class Students:
+    """Rows of one or two students with equal true scores, which vary over seeds alone, as is hardest.
+
+    Attributes:
+        spreads: for each student the standard deviations of the seed effects of its rows on the first task; on all
+            others they are 1.
+        common: standard deviation of an effect of each seed that all rows of a student share.
+    """
+
+    spreads: tuple[tuple[float, ...], ...]
+    seeds: int = 3
+    tasks: int = 1
+    common: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """Of the tasks."""
+        return [str(task) for task in range(self.tasks)]
+
+    def scores(self, generator: Generator) -> dict[RowName, dict[str, Sample]]:
+        """Row -> its samples by task, with normal scores."""
+        rows: dict[RowName, dict[str, Sample]] = {}
+        for student, spreads in enumerate(self.spreads):
+            of_seeds = self.common * generator.normal(size=(self.tasks, self.seeds))
+            for label, spread in enumerate(spreads):
+                values = generator.normal(size=(self.tasks, self.seeds))
+                values[0] *= spread
+                rows["student", str(label), str(student)] = {
+                    name: Sample(tuple(range(self.seeds)), of_task)
+                    for name, of_task in zip(self.names, values + of_seeds, strict=True)
+                }
+        return rows
+
+    def error(self, row: RowName, other: RowName) -> float:
+        """The true standard error of the difference of two rows."""
+        first = sum(self.spreads[int(student)][int(label)] ** 2 for _, label, student in (row, other))
+        shared = 2 * self.common**2 * (row[2] != other[2])
+        return math.sqrt((first + 2 * (self.tasks - 1) + self.tasks * shared) / self.seeds) / self.tasks
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ docs/statistics.md has tables of all regimes; `python -m benchmarks.error_rates`
 import numpy as np
 import pytest
 
-from benchmarks.error_rates.rates import coverage, errors, power
+from benchmarks.error_rates.rates import DIFFERENCES, coverage, difference_coverage, errors, power
 from benchmarks.error_rates.worlds import Board, Row, Scorer
 
 pytestmark = pytest.mark.slow
@@ -67,3 +67,27 @@ def test_intervals_of_averages_near_100_cover(tasks):
         Row("classification", "accuracy", 3, 0.5, skill=3.0), 250, np.random.default_rng(5), examples=400, tasks=tasks
     )
     assert covered > 0.95 - 2.5 * (0.95 * 0.05 / 250) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "tested_at_most"),
+    [
+        ("6 rows, one with 3 x", 0.9),
+        ("6 rows, one with 6 x", 0.85),
+        ("two students, 1 and 5 rows", None),
+        ("two students, 4 rows each", None),
+    ],
+)
+def test_the_interval_of_every_difference_covers(name, tested_at_most):
+    """At least 93.5 %, within 3 standard errors of 600 boards. The smallest over the pairs has the largest error."""
+    stated, tested = difference_coverage(DIFFERENCES[name], 600, np.random.default_rng(23))
+    assert stated.smallest > 0.935 - 3 * (0.935 * 0.065 / 600) ** 0.5
+    assert 0.945 < stated.mean < 0.99
+    assert (tested is None) == (tested_at_most is None)
+    assert tested is None or tested.smallest < tested_at_most, "variances moderated in both directions"
+
+
+def test_moderation_shortens_the_intervals_of_equal_rows():
+    """With 3 seeds, the interval of a pair by itself has a half-width of 3.6 standard errors."""
+    stated, tested = difference_coverage(DIFFERENCES["6 equal rows"], 200, np.random.default_rng(23))
+    assert tested.width < stated.width < 2.9

@@ -90,12 +90,16 @@ def scored(score: Statistic) -> str:
 
 
 def _chance(summary: Summary, best: Candidate, second: Candidate, task: PlannedTask) -> str:
-    """A note if the difference of two rows, the same as on the board, may be chance."""
+    """A note if the difference of two rows, the same as on the board, is or may be chance."""
     difference = summary.differences.of([task.name], best.row.name, second.row.name)
-    if difference is None or difference.low is None or difference.clear:
+    if difference is None or difference.clear:
         return ""
     if difference.mean == 0:
         return "; it wins as the smaller, or else the first one"
+    if difference.low is None:
+        one_seed = len(summary.plan.seeds) == 1
+        reason = "one seed and no usable predictions" if one_seed else "usable predictions are missing"
+        return f"; whether the difference is chance is not known: {reason}"
     return f"; the difference, {score_format.difference(difference, best.score.decimals)}, may be chance"
 
 

@@ -8,7 +8,7 @@ from harness.analysis.best_students import Limits, choose
 from harness.export import explanation
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
-from tests.support.results_factory import SST2, fill, plan
+from tests.support.results_factory import SST2, fill, plan, run_key
 
 
 def told(folder, *latencies, answered=False, **limits):
@@ -41,6 +41,19 @@ def test_a_difference_that_may_be_chance_is_told(tmp_path):
     known = differences.of(["sst2"], ("student", "kd", "big"), ("student", "finetune", "big"))
     assert not known.clear
     assert why[1].endswith(f"; the difference, {score_format.difference(known)}, may be chance.")
+
+
+def test_a_difference_without_an_interval_is_told_with_the_reason(tmp_path):
+    def of(store):
+        summary = summarize(store)
+        choice = choose(summary, SST2, Limits(student="big"))
+        return list(explanation.why(summary, choice, Limits(student="big")))[1]
+
+    store = fill(tmp_path / "several", answered=True)
+    (store.run_folder(run_key("sst2", "kd", "big", 2)) / "predictions.parquet").unlink()
+    unknown = "; whether the difference is chance is not known: "
+    assert of(store).endswith(f"{unknown}usable predictions are missing.")
+    assert of(fill(tmp_path / "one", plan(seeds=1))).endswith(f"{unknown}one seed and no usable predictions.")
 
 
 def test_a_model_that_learned_nothing_is_marked(tmp_path):

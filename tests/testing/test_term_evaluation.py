@@ -75,7 +75,7 @@ def test_needs_for_one_of_two_teachers_are_an_error():
     class Two(Plain):
         min_teachers = max_teachers = 2
 
-    with pytest.raises(UserError, match="stage 'only' needs outputs of 1 teachers, but there are 2"):
+    with pytest.raises(UserError, match="stage 'only' needs outputs of 1 teacher, but there are 2"):
         terms(Two, teachers=[TEACHER, TEACHER])
 
 

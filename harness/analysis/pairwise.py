@@ -79,19 +79,30 @@ def differences(rows: Sequence[Scores], unusual: Collection[int] = ()) -> list[D
     """
     parts = pair_parts(rows)
     seeds, mean, one, other = parts.seeds, parts.means, parts.one, parts.other
-    usual = ~np.isin(np.arange(len(rows)), list(unusual))
-    if usual.sum() < 2:
-        usual[:] = True
-    same = (mean[one] == mean[other]) & (seeds.sum(axis=0) == 0)  # rows that share the same runs
-    pool = usual[one] & usual[other] & ~same
+    own = seeds.sum(axis=0)
+    same = (mean[one] == mean[other]) & (own == 0)  # rows that share the same runs
+    usual = _usual(len(rows), unusual, repeated=other[same])
+    pool = usual[one] & usual[other]
     moderated, freedom = moderate(seeds, parts.freedoms, pool, int(usual.sum()))
     moderated[same] = 0.0
-    own = seeds.sum(axis=0)
-    large = own > moderated  # equivalent to V > V0, as the moderated variance is between the two
+    large = own > own[pool].mean()
     alone = _rounded(satterthwaite(seeds, parts.freedoms[:, None]))
     tested = _estimates(rows, parts, moderated, np.full_like(own, freedom))
     stated = _estimates(rows, parts, np.where(large, own, moderated), np.where(large, alone, freedom))
     return [Difference(*both) for both in zip(stated, tested, strict=True)]
+
+
+def _usual(count: int, unusual: Collection[int], repeated: NDArray[np.intp]) -> Bools:
+    """Which rows V0 is the mean of: [count]. Unusual rows count if fewer than two others are left.
+
+    `repeated` are rows that share the runs of an earlier row: their pairs tell nothing more.
+    """
+    distinct = ~np.isin(np.arange(count), repeated)
+    usual: Bools = distinct & ~np.isin(np.arange(count), list(unusual))
+    for rows in (usual, distinct):
+        if rows.sum() >= 2:
+            return rows
+    return np.ones(count, bool)
 
 
 def _estimates(rows: Sequence[Scores], parts: PairParts, seeds: Floats, freedoms: Floats) -> list[Estimate]:
@@ -123,7 +134,7 @@ def moderate(seeds: Floats, freedoms: Floats, pool: Bools, rows: int) -> tuple[F
     Returns:
         the moderated sums [pairs], and their degrees of freedom.
     """
-    pooled = seeds[:, pool] if pool.any() else seeds
+    pooled = seeds[:, pool]
     freedom = float(satterthwaite(pooled.mean(axis=1), freedoms))
     prior = min(PRIOR, (rows - 2) * freedom)
     moderated: Floats = (prior * pooled.sum(axis=0).mean() + freedom * seeds.sum(axis=0)) / (prior + freedom)

@@ -28,7 +28,7 @@ def protocol(row: list[RunJob]) -> str:
         *(["teachers not fine-tuned together"] if any(map(_fine_tuned_before, row)) else []),
         *([f"stages {' + '.join(stages)}"] if len(stages) > 1 else []),
         _epochs(row),
-        *filter(None, [_join_distinct([_batch_sizes(job) for job in row])]),
+        *_row_batch_sizes(row),
     ]
     return ", ".join(parts)
 
@@ -47,22 +47,35 @@ def _data(job: RunJob) -> str:
     return "augmented data" if sources == {"augmented"} else "augmented data in some stages"
 
 
+def _row_batch_sizes(row: list[RunJob]) -> list[str]:
+    """Name the batch sizes that are not the suite's. Empty: there are none."""
+    descriptions = [_batch_sizes(job) for job in row]
+    if not any(descriptions):
+        return []
+    joined = _join_distinct(list(filter(None, descriptions)))
+    return [joined if all(descriptions) else f"{joined} on some tasks"]
+
+
 def _batch_sizes(job: RunJob) -> str:
-    """Name the batch sizes that are not the suite's: those of stages, or tuned ones. Empty: there are none."""
+    """Name the batch sizes of a run that are not the suite's: those of stages, or a tuned one. Empty: there are none.
+
+    Beside a tuned one, all that are set are named, since they are not tuned.
+    """
+    tuned, overrides = bool(tuned_batch_sizes(job)), job.cell.variant.stages
     sizes = {
         stage.name: training.batch_size
         for stage, training in zip(job.stages, job.stage_training, strict=True)
-        if training != job.training
+        if training != job.training or (tuned and stage.name in overrides and overrides[stage.name].batch_size)
     }
     if len(sizes) == len(job.stages) and len(set(sizes.values())) == 1:
         return f"batches of {next(iter(sizes.values()))}"
-    parts = ["tuned batch size"] if tuned_batch_sizes(job) else []
+    parts = ["tuned batch size"] if tuned else []
     return ", ".join([*parts, *(f"batches of {size} in {stage}" for stage, size in sizes.items())])
 
 
 def _join_distinct(descriptions: list[str]) -> str:
-    """Join the distinct descriptions of a row's runs with "or". Empty ones are left out."""
-    return " or ".join(filter(None, dict.fromkeys(descriptions)))
+    """Join the distinct descriptions of a row's runs with "or"."""
+    return " or ".join(dict.fromkeys(descriptions))
 
 
 def _epochs(row: list[RunJob]) -> str:

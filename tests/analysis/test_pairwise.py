@@ -115,6 +115,28 @@ def test_a_collapsed_row_does_not_widen_the_intervals_of_others():
     assert pooled.error > 3 * alone.error
 
 
+def test_a_large_variance_is_that_of_the_pair_also_if_two_usual_rows_are_left():
+    random = np.random.default_rng(2)
+    rows = [[random_sample(random, 3, drawn=False, spread=spread) for _ in range(3)] for spread in (1.0, 1.0)]
+    collapsed = [random_sample(random, 3, drawn=False, spread=spread) for spread in (1.0, 1.0, 40.0)]
+    usual, one, other = (found.stated for found in differences([*rows, collapsed], [2]))
+    alone = differences([rows[0], collapsed])[0].stated
+    assert (one.error, one.freedom) == (pytest.approx(alone.error), alone.freedom)
+    assert one.freedom < usual.freedom
+    assert other.freedom < usual.freedom
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_a_row_that_is_listed_twice_does_not_shorten_intervals(copies):
+    random = np.random.default_rng(4)
+    one, other = [random_sample(random, 3, drawn=False)], [random_sample(random, 3, drawn=False)]
+    (expected,) = differences([one, other])
+    *_, found = differences([*[one] * copies, other])
+    assert found == expected
+    three = [*[one] * copies, other, [random_sample(random, 3, drawn=False)]]
+    assert differences(three)[-1] == differences([three[0], *three[-2:]])[-1]
+
+
 def test_the_interval_ends_at_0_if_p_is_5_percent():
     random = np.random.default_rng(3)
     rows = [[random_sample(random, 3, drawn=row > 1)] for row in range(4)]

@@ -138,6 +138,9 @@ def test_the_protocol_names_batch_sizes_that_differ_from_the_suites(small):
     assert rows["tinybert"].protocol.endswith(", 3 epochs, batches of 6 in prediction")
     assert rows["four"].protocol.endswith(", 3 epochs, batches of 4")
     assert rows["finetune"].protocol.endswith(", 3 epochs")
+    fixed = "methods=[{tinybert: {stages: {intermediate: {batch_size: 16}}}}]"
+    protocol = small.plan(*TUNED, fixed).file("harness run").rows["tinybert"].protocol
+    assert protocol.endswith(", tuned batch size, batches of 16 in intermediate"), "which is the suite's, but not tuned"
     tuned = small.plan(*TUNED, methods).file("harness run").rows
     assert tuned["tinybert"].protocol.endswith(", tuned batch size, batches of 6 in prediction")
     assert tuned["four"].protocol.endswith(", batches of 4")

@@ -36,12 +36,12 @@ def shown(folder):
 def test_differences_by_hand(tmp_path):
     made(tmp_path, ROWS, SCORES)
     # less - full, seed by seed: of sst2 -1, -2, -3; of rte -1, 0, 1; the variances of both add. That of sst2, 1, is
-    # moderated by the mean over the pairs of all four rows: 4, 1, 4, 1, 1; not 0, of full and alone, which are equal.
-    # That of rte, 1, is above the mean of 0, 1, 0, 1, 0, 1, and stays.
+    # moderated by the mean over the pairs of three rows: 1, 4, 1; alone has the scores of full and counts once. That of
+    # rte, 1, is above the mean over the pairs of finetune, less, full and alone, and stays.
     assert table(shown(tmp_path)) == [
         ["label", "what differs", "average", "difference", "sst2", "rte"],
         ["*full*", "", "71.0", "*reference*", "", ""],
-        ["less", "emb: false", "70.0", "-1.0 [-2.0, 0.0]", "-2.0 [-3.9, -0.1]", "0.0 [-2.5, +2.5]"],
+        ["less", "emb: false", "70.0", "-1.0 [-2.0, 0.0]", "-2.0 [-4.0, 0.0]", "0.0 [-2.5, +2.5]"],
         [
             "alone",
             "kd: false, steps: 1, teachers: base, large",
@@ -54,7 +54,7 @@ def test_differences_by_hand(tmp_path):
     assert "its difference from the same student's with `full`" in shown(tmp_path)
     frame = pd.read_csv(tmp_path / "sections" / "variants.csv").set_index(["label", "scope"])
     assert frame.loc["less", "sst2"][["mean", "difference"]].tolist() == pytest.approx([80, -2])
-    variance, freedom = (4 * 11 / 5 + 2 * 1) / (4 + 2), 4 + 2
+    variance, freedom = (2 * 2 + 2 * 1) / (2 + 2), 2 + 2
     assert frame.loc["less", "sst2"]["low"] == pytest.approx(-2 - stats.t.ppf(0.975, freedom) * (variance / 3) ** 0.5)
     assert "finetune" not in frame.index.get_level_values(0)
 
@@ -88,7 +88,7 @@ def test_first_entry_is_the_full_method_by_default(tmp_path):
 
 def test_incomplete_row_is_compared_on_complete_tasks_only(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "less", "small"): [0.5, None, 0.5]})
-    assert table(shown(tmp_path))[2][2:] == ["missing", "missing", "-2.0 [-3.9, -0.1]", "missing"]
+    assert table(shown(tmp_path))[2][2:] == ["missing", "missing", "-2.0 [-4.0, 0.0]", "missing"]
     assert table(shown(tmp_path))[3][3] == "-5.0 [-5.9, -4.1]"
     assert "Rows with missing results: `less` (missing on rte)." in shown(tmp_path)
 
@@ -96,13 +96,13 @@ def test_incomplete_row_is_compared_on_complete_tasks_only(tmp_path):
 def test_no_difference_if_the_full_method_is_incomplete(tmp_path):
     made(tmp_path, ROWS, SCORES | {("rte", "full", "small"): [0.5, None, 0.5]})
     assert table(shown(tmp_path))[1][2:] == ["missing", "*reference*", "", ""]
-    assert table(shown(tmp_path))[2][2:] == ["70.0", "–", "-2.0 [-3.9, -0.1]", "–"]
+    assert table(shown(tmp_path))[2][2:] == ["70.0", "–", "-2.0 [-4.0, 0.0]", "–"]
 
 
 def test_variant_that_is_not_applicable(tmp_path):
     scores = {cell: by_seed for cell, by_seed in SCORES.items() if cell[:2] != ("rte", "less")}
     made(tmp_path, ROWS, scores, na=[("rte", "less", "small")])
-    assert table(shown(tmp_path))[2][2:] == ["n/a", "n/a", "-2.0 [-3.9, -0.1]", "n/a"]
+    assert table(shown(tmp_path))[2][2:] == ["n/a", "n/a", "-2.0 [-4.0, 0.0]", "n/a"]
     assert "`less` (n/a on rte)" in shown(tmp_path)
 
 

@@ -87,9 +87,9 @@ def estimate(plan: Plan, jobs: Sequence[RunJob], tuning: Sequence[Study] = ()) -
     cohorts, passes = plan.cohorts(jobs), _Passes()
     for cohort in cohorts:
         passes.add(cohort)
-    # Every trial takes as many steps as the one with the default values, and as much memory as the largest.
-    trial_cohorts, trial_passes = plan.cohorts([study.largest_trial for study in tuning]), _Passes()
-    for cohort in plan.cohorts([study.trial(0, study.defaults) for study in tuning]):
+    # A trial counts as a run that is not tuned yet: steps of the default values, memory of the largest batch size.
+    trial_cohorts, trial_passes = plan.cohorts([study.job for study in tuning]), _Passes()
+    for cohort in trial_cohorts:
         trial_passes.add(cohort)
     trials = tuning[0].spec.trials if tuning else 0
     peak = max((memory_estimate.peak([*map(plan.load, cohort)]) for cohort in [*cohorts, *trial_cohorts]), default=0)

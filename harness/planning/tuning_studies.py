@@ -59,13 +59,6 @@ class Study:
         """Whether a higher score of the task is better."""
         return self.job.data.task.higher_is_better
 
-    @property
-    def largest_trial(self) -> RunJob:
-        """The trial that takes the most memory: the default one, with the largest batch size."""
-        sizes = self.space.get(BATCH_SIZE)
-        largest = {BATCH_SIZE: max(sizes.values)} if isinstance(sizes, Choices) else {}
-        return self.trial(0, {**self.defaults, **largest})
-
     def trial(self, number: int, values: Mapping[str, Any]) -> RunJob:
         """Return the run of trial `number` with `values`.
 

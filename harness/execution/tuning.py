@@ -45,10 +45,17 @@ class _Tuning:
             store.save_tuning(self._record(journal, started))
 
     def _round(self, journals: Sequence[Journal]) -> None:
-        """Run the next trial of each study, and add it to its journal."""
+        """Run the next trial of each study, and add it to its journal.
+
+        A trial with the values of an earlier one is not run: it would get the same score.
+        """
         proposed: dict[str, _ProposedTrial] = {}
         for journal in journals:
-            number, values = len(journal.trials), propose(journal.study, journal.trials)
+            trials = journal.trials
+            number, values = len(trials), propose(journal.study, trials)
+            if (equal := _scored_with(values, trials)) is not None:
+                journal.add(equal.model_copy(update={"number": number, "steps": 0, "seconds": 0.0}))
+                continue
             try:
                 job = journal.study.trial(number, values)
             except DiskError:
@@ -107,6 +114,11 @@ class _Tuning:
             parts=dict(study.parts),
             provenance=run_records.provenance_of(self.cohorts.device, started),
         )
+
+
+def _scored_with(values: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    """The first trial with these values that has a score; None if there is none."""
+    return next((trial for trial in trials if trial.values == values and trial.score is not None), None)
 
 
 def _failed_trial(number: int, values: dict[str, Any], error: str) -> Trial:

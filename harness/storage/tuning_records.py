@@ -25,7 +25,7 @@ class Trial(FrozenModel):
     values: dict[str, Any]
     score: float | None = Field(allow_inf_nan=False, description="none: the trial failed")
     error: str | None = None
-    steps: Count
+    steps: Count = Field(description="0: failed before the first step, or scored as an earlier trial")
     seconds: Seconds = Field(description="training, its share of the teachers' forward passes, and scoring")
 
 

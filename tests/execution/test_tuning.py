@@ -129,6 +129,21 @@ def test_every_row_has_its_trials_and_runs_with_the_best(suite):
     assert len(list((store.folder / "runs").iterdir())) == 3, "trials export nothing"
 
 
+def test_equal_values_are_trained_once(suite):
+    watcher = Trials()
+    choice = ("tuning={trials: 4, lr: null, batch_size: [16, 8]}", "methods=[finetune]")
+    store = suite(*choice, observers=(watcher,))
+    (record,) = tunings(store).values()
+    sizes = [trial.values["training.batch_size"] for trial in record.trials]
+    first = {size: sizes.index(size) for size in sizes}
+    assert watcher.of("trial") == [("finetune", number) for number in sorted(first.values())]
+    assert [trial.number for trial in record.trials] == [0, 1, 2, 3]
+    for number, size in enumerate(sizes):
+        trial = record.trials[number]
+        assert trial.score == record.trials[first[size]].score
+        assert (trial.steps > 0) is (trial.seconds > 0) is (number == first[size])
+
+
 def test_a_tuned_run_equals_a_run_with_the_values_in_the_suite(suite):
     store = suite("methods=[leans]")
     (record,) = store.records()

@@ -146,7 +146,7 @@ def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
 
 def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     """What remains, a sentence for each kind of work, and which teacher outputs are cached."""
-    from harness.planning import teacher_cache_policy
+    from harness.planning.cache_decisions import describe, gigabytes
 
     yield from _training_lines(work.cost)
     if work.cost.runs and plan.spec.training.execution == "fused":
@@ -158,10 +158,10 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
         yield from _selection_lines(plan)
     yield from _memory_lines(work.cost)
     if work.cost.runs:
-        size = teacher_cache_policy.gigabytes(work.cost.disk_gb)
+        size = gigabytes(work.cost.disk_gb)
         yield f"Disk: about {size} for the students of these runs, in {store.folder}. Teachers are in the cache."
     for decision in plan.cache_decisions:
-        yield f"Cached teacher outputs: {teacher_cache_policy.describe(decision)}."
+        yield f"Cached teacher outputs: {describe(decision)}."
     yield from _preparation_lines(work)
 
 

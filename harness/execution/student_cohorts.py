@@ -21,7 +21,7 @@ from harness.execution.context import JobContext
 from harness.execution.student_runs import FinishedStudent, SourceModels, prepare
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import Plan, RunJob, TeacherJob
-from harness.planning.jobs import TokenizerRef
+from harness.planning.job_inputs import TokenizerRef
 from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.cohort import Cohort, Teacher

@@ -17,7 +17,7 @@ from harness.models import students
 from harness.models.capture import Capture
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob, TeacherJob
-from harness.planning.jobs import with_examples
+from harness.planning.method_binding import with_examples
 from harness.storage import atomic_writes
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import Cost, RunRecord, SelectionRecord

@@ -24,7 +24,8 @@ from harness.execution.context import JobContext
 from harness.models import heads, joint_teachers, pretrained
 from harness.models.families import scratch_positions, shape
 from harness.models.quiet_transformers import quiet_transformers
-from harness.planning.jobs import TeacherJob, task_info
+from harness.planning.job_inputs import task_info
+from harness.planning.jobs import TeacherJob
 from harness.storage import atomic_writes, cache_dir, checksums, provenance
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.records import Cost, Provenance

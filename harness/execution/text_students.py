@@ -20,7 +20,8 @@ from harness.execution.context import JobContext
 from harness.models import heads, masked_lm, students
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
-from harness.planning.jobs import TextStageJob, with_examples
+from harness.planning.jobs import TextStageJob
+from harness.planning.method_binding import with_examples
 from harness.storage import atomic_writes, cache_dir, checksums
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import GeneralRecord

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from harness.execution import augmented_data
-from harness.planning.jobs import AugmentationJob, TaskData, TokenizerRef
+from harness.planning.job_inputs import TaskData, TokenizerRef
+from harness.planning.jobs import AugmentationJob
 from harness.training.batch_stream import TokenizedTask, encode_task, encode_with_other_tokenizer
 
 

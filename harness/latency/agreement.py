@@ -18,7 +18,7 @@ from harness.tasks.tokenization import TokenizedExamples, collate, encode
 from harness.training.scoring import without_padding
 
 if TYPE_CHECKING:
-    from harness.planning.jobs import TaskData, TokenizerRef
+    from harness.planning.job_inputs import TaskData, TokenizerRef
 
 TOLERANCE = 1e-3
 """Largest absolute and relative difference between the outputs of an exact backend and of eager."""

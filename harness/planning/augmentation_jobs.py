@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.api.method import Augmentation, Method
 from harness.models import pretrained
 from harness.planning import keys
-from harness.planning.jobs import AugmentationJob, TaskData
+from harness.planning.job_inputs import TaskData
+from harness.planning.jobs import AugmentationJob
 from harness.planning.suite_models import SuiteModels
 from harness.resolution import augmentation_inputs
 from harness.resolution.suite import MethodVariant, Suite

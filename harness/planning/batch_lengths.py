@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.config.training_schema import TrainingSpec
-    from harness.planning.jobs import TaskData
+    from harness.planning.job_inputs import TaskData
 
 SAMPLE = 256
 """Number of examples in the sample."""

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from harness.planning import memory_estimate
-from harness.planning.jobs import RunJob, TaskData
+from harness.planning.job_inputs import TaskData
+from harness.planning.jobs import RunJob
 from harness.planning.plan import Plan
 from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob, TokenizerRef
+from harness.planning.job_inputs import TokenizerRef
+from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.tuning_studies import Study
 
 JobKind = Literal[

@@ -22,7 +22,8 @@ from harness.config.teacher_schema import TeacherSpec
 from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import TrainingSpec
 from harness.models.families import scratch_positions
-from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
+from harness.planning.job_inputs import TaskData, TokenizerRef
+from harness.planning.jobs import TeacherJob
 from harness.resolution.request_options import options_of
 from harness.resolution.suite import MethodVariant
 from harness.tasks.corpus import TextCorpus

@@ -9,7 +9,8 @@ from functools import cached_property
 from harness.config.schema import SuiteSpec
 from harness.planning import board_rows as rows
 from harness.planning import figure_matching, memory_estimate, memory_packing, tuning_studies
-from harness.planning.jobs import AugmentationJob, CacheDecision, CohortId, RunJob, TeacherJob, TextStageJob
+from harness.planning.cache_decisions import CacheDecision
+from harness.planning.jobs import AugmentationJob, CohortId, RunJob, TeacherJob, TextStageJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
 from harness.storage.plan_file import DataReport, NotApplicable, PlanFile, PlannedAssistant, PlannedGeneral, PlannedTask

@@ -16,8 +16,10 @@ from harness.config.training_schema import TrainingSpec
 from harness.models import pretrained
 from harness.planning import keys, teacher_cache_policy, tuning_studies
 from harness.planning.augmentation_jobs import AugmentationJobs
+from harness.planning.cache_decisions import CacheDecision
 from harness.planning.devices import best_device
-from harness.planning.jobs import CacheDecision, Lineage, RunJob, TaskData, TeacherJob, TextStageJob, task_info
+from harness.planning.job_inputs import TaskData, task_info
+from harness.planning.jobs import Lineage, RunJob, TeacherJob, TextStageJob
 from harness.planning.plan import Plan
 from harness.planning.suite_models import SuiteModels, check_max_length, max_length_key
 from harness.planning.task_data import forget_summary, lazy_splits, summarize

@@ -10,7 +10,8 @@ from typing import Any
 from harness.api.errors import Problem, UserError
 from harness.api.task import Splits
 from harness.models import checkpoint_inspection, families, pretrained, tokenizers
-from harness.planning.jobs import TaskData, TeacherJob, TokenizerRef
+from harness.planning.job_inputs import TaskData, TokenizerRef
+from harness.planning.jobs import TeacherJob
 from harness.resolution.suite import Suite
 from harness.tasks.features import text_columns, texts_of
 

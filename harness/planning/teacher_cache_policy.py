@@ -14,15 +14,16 @@ import torch
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec
 from harness.planning import keys
-from harness.planning.jobs import CacheDecision, RunJob, TaskData, TeacherJob, TokenizerRef, rebound
+from harness.planning.cache_decisions import GB, CacheDecision, gigabytes
+from harness.planning.job_inputs import TaskData, TokenizerRef
+from harness.planning.jobs import RunJob, TeacherJob
+from harness.planning.method_binding import rebound
 from harness.planning.stage_plan import planned_stages
 from harness.storage.derived_values import derived
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
 from harness.tasks.tokenization import encode
 from harness.teacher_outputs.output_store import by_token, size_in_bytes, stored_for
-
-GB = 10**9
 
 SAMPLE = 500
 """Number of examples that are tokenized to estimate the size of a training set."""
@@ -44,18 +45,6 @@ SEEDS = 3
 
 The actual seeds are ignored, so that seeds added later do not change keys.
 """
-
-
-def describe(decision: CacheDecision) -> str:
-    """Return the text of a decision, for `harness plan`."""
-    parts = []
-    if decision.cached:
-        times = f"{_number(decision.epochs, 'epoch')} x {_number(decision.orders, 'order')}"
-        passes = f"1 pass instead of {decision.epochs * decision.orders:.3g}"
-        of_each = f" of each of {decision.teachers} teachers" if decision.teachers > 1 else ""
-        parts.append(f"{times}; {gigabytes(decision.gb)}{of_each} cached for {', '.join(decision.cached)}, {passes}")
-    parts += [f"fresh for {', '.join(rows)}: {reason}" for reason, rows in decision.fresh.items()]
-    return f"{decision.teacher} on {decision.task}: {'; '.join(parts)}"
 
 
 class CachePolicy:
@@ -256,12 +245,3 @@ def _counted(data: TaskData, tokenizer_ref: TokenizerRef, max_length: int) -> Si
 def _flops_per_token(shape: ModelShape) -> float:
     """Return the FLOPs of one token: a multiplication and an addition for each weight of the layers."""
     return 2.0 * shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.ffn)
-
-
-def _number(count: float, noun: str) -> str:
-    return f"{count:.3g} {noun}{'' if count == 1 else 's'}"
-
-
-def gigabytes(gb: float) -> str:
-    """A size for a message, in MB if it is small."""
-    return f"{gb:.1f} GB" if gb >= 0.1 else f"{gb * 1000:.1f} MB"

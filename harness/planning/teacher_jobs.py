@@ -11,7 +11,8 @@ from harness.config.teacher_schema import TeacherSpec
 from harness.config.training_schema import TrainingSpec
 from harness.models import finetuned_heads, pretrained
 from harness.planning import keys
-from harness.planning.jobs import RunJob, TaskData, TeacherJob
+from harness.planning.job_inputs import TaskData
+from harness.planning.jobs import RunJob, TeacherJob
 from harness.planning.suite_models import SuiteModels, check_max_length, max_length_key
 from harness.planning.teacher_groups import TeacherGroups
 from harness.resolution.suite import MethodVariant, Suite

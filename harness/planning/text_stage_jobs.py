@@ -13,7 +13,8 @@ from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import Limit, TrainingSpec
 from harness.models import pretrained as checkpoints
 from harness.planning import keys
-from harness.planning.jobs import TeacherJob, TextStageJob, TokenizerRef
+from harness.planning.job_inputs import TokenizerRef
+from harness.planning.jobs import TeacherJob, TextStageJob
 from harness.resolution import text_stages as on_text
 from harness.resolution.suite import Cell, Resolved
 from harness.storage.hashing import key

@@ -13,7 +13,8 @@ import torch
 from harness.api.model_outputs import ModelShape
 from harness.config.training_schema import TrainingSpec
 from harness.planning.batch_lengths import BatchLengths
-from harness.planning.jobs import AugmentationJob, RunJob, TaskData, TeacherJob, TextStageJob
+from harness.planning.job_inputs import TaskData
+from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study
 

@@ -22,7 +22,8 @@ from harness.config.method_schema import StageOverride
 from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import TuningSpec
 from harness.planning import keys
-from harness.planning.jobs import RunJob, rebound
+from harness.planning.jobs import RunJob
+from harness.planning.method_binding import rebound
 from harness.resolution.request_options import options_of
 from harness.storage.hashing import key
 from harness.storage.plan_file import PlannedStudy, PlannedTuning

@@ -7,7 +7,7 @@ from functools import partial, wraps
 import pytest
 
 from harness.api.errors import UserError
-from harness.planning.jobs import TaskData
+from harness.planning.job_inputs import TaskData
 from harness.planning.task_data import forget_summary, lazy_splits, summarize
 from harness.resolution import load_mapping
 from harness.storage import derived_values

@@ -3,9 +3,9 @@
 import pytest
 
 from harness.planning import memory_estimate
+from harness.planning.cache_decisions import describe
 from harness.planning.graph_builder import build
 from harness.planning.job_graph import OutputsToCache
-from harness.planning.teacher_cache_policy import describe
 from harness.planning.time_estimate import TimeEstimate
 
 SETTINGS = ("methods=[logit_kd, diito, ad_kd]", "seeds=[1, 2]")

@@ -8,7 +8,7 @@ import pytest
 from harness import General, Method, Needs, Stage, planning
 from harness.config.training_schema import TrainingSpec
 from harness.planning import memory_estimate, memory_packing
-from harness.planning.jobs import TokenizerRef
+from harness.planning.job_inputs import TokenizerRef
 
 METHODS = "methods=[finetune, logit_kd, tinybert, mlkd_bert]"
 FRESH = "teacher_cache.max_gb=0"

@@ -6,7 +6,7 @@ import pytest
 
 from harness.api.task import Splits, Task
 from harness.planning import keys
-from harness.planning.jobs import TaskData, TokenizerRef
+from harness.planning.job_inputs import TaskData, TokenizerRef
 from harness.storage.plan_file import DataReport
 
 TASK = Task("t", "classification", lambda source: None, ("accuracy",), "accuracy", labels=("a", "b"))

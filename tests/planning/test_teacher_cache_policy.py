@@ -3,7 +3,7 @@
 import pytest
 
 from harness.planning import estimate
-from harness.planning.teacher_cache_policy import describe
+from harness.planning.cache_decisions import describe
 
 TOKENS, ROWS = 1043, 120
 """Size of the small suite's training set, including special tokens."""

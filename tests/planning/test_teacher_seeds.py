@@ -100,7 +100,7 @@ def test_cached_outputs_are_counted_per_teacher(small):
     assert several.gb == one.gb > 0
     shared, per_seed = (small.plan("training.data_seed=1", *more).cache_decisions[0] for more in ((), (SEEDS,)))
     assert (per_seed.gb, per_seed.cached, per_seed.teachers) == (shared.gb, shared.cached, 2)
-    assert "of each of 2 teachers cached for" in planning.teacher_cache_policy.describe(several)
+    assert "of each of 2 teachers cached for" in planning.cache_decisions.describe(several)
 
 
 TUNED = ("tuning={trials: 2}", "methods=[finetune, logit_kd]")

@@ -12,7 +12,7 @@ from harness.api.task import Splits, Task
 from harness.config.training_schema import TrainingSpec
 from harness.models import tokenizers
 from harness.models.families import shape
-from harness.planning.jobs import task_info
+from harness.planning.job_inputs import task_info
 from harness.plugin_host.host import Host
 from harness.testing import tiny_model
 from harness.training.batch_stream import BatchStream, encode_task

@@ -9,7 +9,7 @@ from harness.api.method import Cofinetuning
 from harness.execution import run_checkpoints
 from harness.models import joint_teachers
 from harness.models.families import shape
-from harness.planning.jobs import task_info
+from harness.planning.job_inputs import task_info
 from harness.training import run_state
 from harness.training.cohort import Cohort
 from harness.training.finetuning import JointFineTuning

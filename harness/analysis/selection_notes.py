@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.summary import Summary
-from harness.storage.records import RunRecord, SelectionRecord
+from harness.storage.records import RunRecord, SelectionRecord, TeacherRecord
 
 Selection = tuple[RunRecord, SelectionRecord]
 
@@ -26,8 +26,7 @@ def score_notes(summary: Summary) -> Iterator[str]:
     """How to read scores of selected epochs."""
     selections = [(run, on) for run, on in _selections(summary) if on.epochs]
     if selections:
-        held_out = "examples held out of the training split, on which neither students nor teachers were trained"
-        on = held_out if selections[0][1].on == "train" else "the validation examples themselves"
+        on = _held_out(summary) if selections[0][1].on == "train" else "the validation examples themselves"
         yield (
             f"A score is that of the best epoch of a run's last stage, selected by the task's score on {on}; ties take"
             " the first epoch. Earlier stages, and teachers, use their last epoch."
@@ -43,6 +42,19 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
         held_out = f"{on.examples} examples held out of the training split (share {on.share}, seed {on.seed})"
         examples = held_out if on.on == "train" else f"the {on.examples} validation examples"
         yield f"Selected on, {task}", f"{examples}, `{on.fingerprint}`: {_selected(of_task)}"
+
+
+def _held_out(summary: Summary) -> str:
+    """The held-out examples in words. A checkpoint that was fine-tuned elsewhere may have been trained on them."""
+    before = {
+        result.name: None for result in summary.results if isinstance(result, TeacherRecord) and not result.finetune
+    }
+    if not before:
+        return "examples held out of the training split, on which neither students nor teachers were trained"
+    return (
+        "examples held out of the training split, on which this suite trained no student and no teacher"
+        f" (fine-tuned elsewhere, perhaps on them: {', '.join(before)})"
+    )
 
 
 def _selections(summary: Summary) -> list[Selection]:

@@ -2,7 +2,7 @@
 
 from harness.reporting import report
 from harness.storage.records import EpochScore, SelectionRecord, TuningSummary
-from tests.support.results_factory import fill, plan, run_record
+from tests.support.results_factory import fill, plan, run_record, teacher_record
 
 EPOCHS = [EpochScore(step=step, epoch=step / 10, score=score) for step, score in ((10, 0.5), (20, 0.7), (30, 0.6))]
 HELD = SelectionRecord(on="train", share=0.1, seed=1, examples=367, fingerprint="held", epochs=EPOCHS, step=20)
@@ -10,12 +10,14 @@ REPORTED = SelectionRecord(on="validation", examples=872, fingerprint="fingerpri
 TUNED = TuningSummary(study="s", trials=4, values={"training.lr": 1e-4}, score=0.7, seconds=60)
 
 
-def board(folder, on, **changes):
+def board(folder, on, *, teacher=None, **changes):
     planned = plan(tasks=plan().tasks[:1])
     records = {
         run.key: run_record(run.task, run.label, run.student, run.seed, selection=on, **changes) for run in planned.runs
     }
-    fill(folder, planned, instead=records)
+    store = fill(folder, planned, instead=records)
+    if teacher:
+        store.save_teacher(teacher)
     return report(folder)
 
 
@@ -36,6 +38,12 @@ def test_notes_on_the_best_epoch_on_held_out_examples(tmp_path):
         "held out of the training split, on which neither students nor teachers" in text
         for text in written.board.reading
     )
+
+
+def test_a_teacher_that_was_fine_tuned_before_may_have_seen_the_held_out_examples(tmp_path):
+    text = " ".join(board(tmp_path, HELD, teacher=teacher_record("sst2", finetune=False)).board.reading)
+    assert "this suite trained no student and no teacher (fine-tuned elsewhere, perhaps on them: base)" in text
+    assert "neither students nor teachers" not in text
 
 
 def test_selection_by_reported_scores_marks_the_board(tmp_path):

@@ -39,7 +39,8 @@ def _explained(planned: PlannedTuning, results: Summary) -> Iterator[str]:
     on = "examples held out of the training split" if planned.on == "train" else "the validation examples"
     yield (
         f"Every row had {planned.trials} trials (seed {planned.seed}) on each task, the first with the defaults. Each"
-        f" trial is a complete run, scored on {on}. The runs of all seeds use the best trial. The best of several"
+        f" trial is a complete run, scored on {on}, or takes the score of an earlier one with the same values. The"
+        " runs of all seeds use the best trial. The best of several"
         " scores is optimistic, so do not compare it with the board's. No other cost includes the tuning cost. All"
         " trials: sections/tuning.csv."
     )

@@ -94,7 +94,7 @@ def test_shipped_glue_suite(tmp_path, glue):
         for label in ("finetune", "mt_bert")
         for student in ("6x768", "4x312")
     }
-    assert "REHEARSAL" in done.stdout
+    assert "SUBSET" in done.stdout
 
 
 def test_an_unreachable_hub_is_one_message_within_seconds(tmp_path):

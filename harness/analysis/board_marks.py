@@ -21,7 +21,7 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "SYNTHETIC", text
     if plan.limits:
         limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
-        yield "REHEARSAL", f"examples are limited ({limits}); do not compare with results on the full data"
+        yield "SUBSET", f"examples are limited ({limits}); do not compare with results on the full data"
     if overlaps := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
         yield "OVERLAP", f"validation texts also occur in the training split: {'; '.join(overlaps)}"
     if any(_bucketed(result) for result in summary.results):

@@ -64,7 +64,7 @@ def _summary(resolved: Resolved) -> Iterator[tuple[str, str]]:
     yield from _choices(spec)
     limit = spec.training.limit.model_dump(exclude_none=True)
     if limit:
-        yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}: a rehearsal"
+        yield "limit", f"{', '.join(f'{split} {count}' for split, count in limit.items())}, part of the data"
 
 
 def _choices(spec: SuiteSpec) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ Execution = Literal["sequential", "fused"]
 
 
 class Limit(Strict):
-    """Maximum number of examples, taken from a seeded shuffle. The board marks limited runs as a rehearsal."""
+    """Maximum number of examples, taken from a seeded shuffle. The board is marked SUBSET."""
 
     train: Positive | None = Field(None, description="training examples; default: all")
     validation: Positive | None = Field(None, description="scored examples; default: all")
@@ -108,7 +108,7 @@ class TrainingSpec(Strict):
     max_memory_gb: Gigabytes | None = Field(
         None, description="memory limit of a cohort; default: the free memory, less a margin"
     )
-    limit: Limit = Field(Limit(), description="part of the data only: a rehearsal")
+    limit: Limit = Field(Limit(), description="part of the data only; the board is marked SUBSET")
     schedule: Schedule = Field("linear", description="learning-rate schedule after warm-up, in each stage")
     warmup_ratio: WarmupRatio = Field(0.1, description="warm-up steps as a share of a stage's steps")
     weight_decay: WeightDecay = Field(0.01, description="weight decay of AdamW")

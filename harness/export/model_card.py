@@ -193,7 +193,7 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
         yield "**The task is generated: its scores say nothing about natural language.**"
     if facts.summary.plan.limits:
         limits = ", ".join(f"{count:,} of {split}" for split, count in facts.summary.plan.limits.items())
-        yield f"**It was trained or scored on a part of the data ({limits} examples): a rehearsal.**"
+        yield f"**It was trained or scored on a part of the data ({limits} examples).**"
 
 
 def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:

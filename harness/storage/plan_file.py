@@ -173,9 +173,7 @@ class PlanFile(FrozenModel):
     seeds: list[int]
     runs: list[PlannedRun]
     not_applicable: list[NotApplicable]
-    limits: dict[str, int] = Field(
-        default_factory=dict, description="number of examples of limited splits; not empty: a rehearsal"
-    )
+    limits: dict[str, int] = Field(default_factory=dict, description="number of examples of limited splits")
     citations: dict[str, str] = Field(default_factory=dict, description="method -> BibTeX")
     generals: list[PlannedGeneral] = Field(
         default_factory=list, description="text stages; assistants before their students"

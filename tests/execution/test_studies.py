@@ -111,8 +111,8 @@ def test_fewer_heads_end_to_end(small, monkeypatch):
 
 
 @pytest.fixture
-def rehearse(tmp_path, monkeypatch):
-    """Plans a shipped suite as a rehearsal: with 16 examples and small encoders of the same depths."""
+def planned_subset(tmp_path, monkeypatch):
+    """Plans a shipped suite with 16 examples and small encoders of the same depths."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     tokenizer = tokenizers.whole_word(["one", "two", "three", "four"])
@@ -131,7 +131,7 @@ def rehearse(tmp_path, monkeypatch):
     pairs = pd.DataFrame({"sentence1": words, "sentence2": words[::-1], "label": [0, 1] * 12, "idx": range(24)})
     glue = write_dataset(tmp_path / "glue", {"rte": {"train": pairs, "validation": pairs}})
 
-    def rehearse(name):
+    def planned_subset(name):
         spec = load(name).suite.spec
         settings = [f"teachers.{teacher}.model={tmp_path / teacher}" for teacher in spec.teachers]
         settings += [f"students.4x312={{layers: 4, init: {tmp_path}/4x312}}"] if "4x312" in spec.students else []
@@ -139,7 +139,7 @@ def rehearse(tmp_path, monkeypatch):
         overrides = [*settings, *limits, f"sources.glue={glue}", "tasks=[rte]", "seeds=[1]"]
         return planning.build(resolve(load(name, overrides=overrides), online=False))
 
-    return rehearse
+    return planned_subset
 
 
 STUDIES = {
@@ -151,8 +151,8 @@ STUDIES = {
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_shipped_study_has_the_runs_of_its_report_section(rehearse, tmp_path, name):
-    planned, (runs, title) = rehearse(name), STUDIES[name]
+def test_a_shipped_study_has_the_runs_of_its_report_section(planned_subset, tmp_path, name):
+    planned, (runs, title) = planned_subset(name), STUDIES[name]
     assert len({job.planned.key for job in planned.runs}) == len(planned.runs) == runs
     Store(tmp_path / "results").save_plan(planned.file(f"harness run {name}"))
     assert [section.title for section in report(tmp_path / "results").sections] == [title]
@@ -160,8 +160,8 @@ def test_a_shipped_study_has_the_runs_of_its_report_section(rehearse, tmp_path, 
 
 @pytest.mark.skipif("HARNESS_NIGHTLY" not in os.environ, reason="has teachers of 24 layers; it runs nightly")
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_shipped_study_gives_its_report_section(rehearse, tmp_path, name):
-    planned, (_, title) = rehearse(name), STUDIES[name]
+def test_a_shipped_study_gives_its_report_section(planned_subset, tmp_path, name):
+    planned, (_, title) = planned_subset(name), STUDIES[name]
     store = Store(tmp_path / "results")
     store.save_plan(planned.file(f"harness run {name}"))
     outcome = local_engine.execute(planned, store, Host.create())
@@ -169,11 +169,11 @@ def test_a_shipped_study_gives_its_report_section(rehearse, tmp_path, name):
     written = report(store.folder)
     assert [section.title for section in written.sections] == [title]
     assert "Rows with missing results" not in written.markdown
-    assert "REHEARSAL" in written.markdown
+    assert "SUBSET" in written.markdown
 
 
-def test_the_shipped_grid_has_a_key_for_every_combination(rehearse, tmp_path):
-    planned = rehearse("tinybert-study")
+def test_the_shipped_grid_has_a_key_for_every_combination(planned_subset, tmp_path):
+    planned = planned_subset("tinybert-study")
     assert len({job.planned.key for job in planned.runs}) == 61
     assert len(planned.cohorts(planned.runs)) == 1, "one teacher for all"
     Store(tmp_path / "results").save_plan(planned.file("harness run tinybert-study"))

@@ -290,11 +290,11 @@ def test_marks_of_the_board(tmp_path):
     synthetic = SST2.model_copy(update={"synthetic": True})
     fill(tmp_path, plan([synthetic, SQUAD], seeds=2, limits={"train": 512}))
     written = report(tmp_path)
-    assert written.markdown.startswith("# demo: leaderboard (SYNTHETIC, REHEARSAL, PRELIMINARY)\n")
+    assert written.markdown.startswith("# demo: leaderboard (SYNTHETIC, SUBSET, PRELIMINARY)\n")
     marks = dict(written.board.marks)
     assert "sst2" in marks["SYNTHETIC"]
     assert "squad" not in marks["SYNTHETIC"]
-    assert "train 512" in marks["REHEARSAL"]
+    assert "train 512" in marks["SUBSET"]
     assert marks["PRELIMINARY"].startswith("2 seeds")
     assert [column.title for column in written.board.columns[3:5]] == ["sst2 accuracy (synthetic)", "squad f1"]
 

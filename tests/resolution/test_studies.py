@@ -23,8 +23,8 @@ HEADERS = {
 def commands(name):
     """List (arguments, number of runs) of the commands in the header of the suite."""
     text = HEADERS[name].replace("\\\n#", " ")
-    matches = re.findall(r"^#   harness run (.*?)(?:  +(\d+) runs|\n# +a rehearsal, (\d+) runs)", text, re.MULTILINE)
-    return [(shlex.split(arguments), int(full or rehearsal)) for arguments, full, rehearsal in matches]
+    matches = re.findall(r"^#   harness run (.*?)(?:  +(\d+) runs|\n# +a subset, (\d+) runs)", text, re.MULTILINE)
+    return [(shlex.split(arguments), int(full or subset)) for arguments, full, subset in matches]
 
 
 @pytest.fixture
@@ -46,15 +46,15 @@ def resolved(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_every_cell_can_run_and_the_header_states_the_number_of_runs(name, resolved):
-    (full, full_runs), (rehearsal, rehearsal_runs) = commands(name)
-    assert (full, rehearsal[0]) == ([name], name)
-    for arguments, runs in ((full, full_runs), (rehearsal, rehearsal_runs)):
+    (full, full_runs), (subset, subset_runs) = commands(name)
+    assert (full, subset[0]) == ([name], name)
+    for arguments, runs in ((full, full_runs), (subset, subset_runs)):
         settings = [value for flag, value in zip(arguments[1::2], arguments[2::2], strict=True) if flag == "--set"]
         resolved_suite = resolved(name, *settings)
         assert [cell.reason for cell in resolved_suite.cells if cell.reason] == []
         assert len(resolved_suite.cells) * len(resolved_suite.suite.spec.seeds) == runs
         limited = resolved_suite.suite.spec.training.limit.model_dump(exclude_none=True)
-        assert (arguments == rehearsal) == bool(limited) == (set(limited) == {"train", "validation"})
+        assert (arguments == subset) == bool(limited) == (set(limited) == {"train", "validation"})
         assert all(line.startswith("source ") for line in resolved_suite.unchecked)
 
 

@@ -84,7 +84,7 @@ def distill(
     """Make a small, fast model from a fine-tuned one and a file of labelled texts.
 
     Trains students of several sizes with several methods, within the budget, and exports the best one: harness distill
-    --teacher ./my-classifier --data reviews.csv --max-latency 5ms. The suites that it writes can be edited and run
+    --teacher ./my-classifier --data reviews.csv --max-params 50M. The suites that it writes can be edited and run
     with `harness run`.
     """
     from harness.cli.distill_command import DistillOptions, distill_model

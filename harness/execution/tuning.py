@@ -99,6 +99,7 @@ class _Tuning:
     def _record(self, journal: Journal, started: str) -> TuningRecord:
         study = journal.study
         planned, data = study.job.planned, study.job.data
+        assert data.selection_fingerprint is not None  # a suite with tuning has a selection
         return TuningRecord(
             key=study.key,
             task=planned.task,
@@ -108,7 +109,7 @@ class _Tuning:
             seed=study.spec.seed,
             metric=data.task.score,
             higher_is_better=study.higher_is_better,
-            data_fingerprint=study.parts["tuning"]["examples"],
+            data_fingerprint=data.selection_fingerprint,
             space={name: dimension.plain for name, dimension in study.space.items()},
             trials=journal.trials,
             parts=dict(study.parts),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.api.method import Augmentation, Cofinetuning, General, Method, Stage
+from harness.api.search_space import Choices, Dimension
 from harness.config.method_schema import StageOverride
 from harness.config.student_schema import StudentSpec
 from harness.config.teacher_schema import TeacherSpec
@@ -185,6 +186,8 @@ class RunJob:
         training: the suite's settings for the task, with the tuned learning rate and batch size if there are any.
         augmented: the data that replace the task's training data in the stages given by `stage_batches`.
         general: the text stage whose student it starts from.
+        best_epoch: whether it ends with the weights of its best epoch instead of its last.
+        space: the search space of its row; empty if the row is not tuned.
         reads_cache: whether it reads cached teacher outputs.
         trial: number of the tuning trial, None for a run of the suite.
         tuned: the tuned values that it uses.
@@ -203,6 +206,8 @@ class RunJob:
     training: TrainingSpec
     augmented: AugmentationJob | None = None
     general: TextStageJob | None = None
+    best_epoch: bool = False
+    space: Mapping[str, Dimension] = field(default_factory=dict)
     reads_cache: bool = False
     trial: int | None = None
     tuned: TuningSummary | None = None
@@ -237,11 +242,6 @@ class RunJob:
         if not self.source.spec.finetune:
             return False  # its checkpoint has the same layers
         return student.init_from == "teacher" or self.source.checkpoint is None
-
-    @property
-    def best_epoch(self) -> bool:
-        """Whether the run ends with the weights of its best epoch instead of its last."""
-        return "selection" in self.parts
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -304,5 +304,5 @@ def tuned_batch_sizes(job: RunJob) -> list[int]:
     """Return the batch sizes that tuning may choose for a run; empty if it is tuned already, or a trial."""
     if job.tuned is not None or job.trial is not None:
         return []
-    space = job.parts.get("tuning", {}).get("space", {})
-    return list(space.get(BATCH_SIZE, []))
+    sizes = job.space.get(BATCH_SIZE)
+    return list(sizes.values) if isinstance(sizes, Choices) else []

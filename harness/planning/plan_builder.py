@@ -169,6 +169,8 @@ class _Builder:
         general = self.text_stages.job(cell, init, teachers[0].alone) if variant.general else None
         lineages = self._lineages(cell, general)
         method_parts = keys.method(variant, self.spec, settings)
+        selection = self.spec.selection
+        by_epoch = selection if selection is not None and selection.epoch == "best" else None
         data_parts = {
             **keys.data(data, tokenizer_ref, settings.max_length),
             "validation": data.validation_fingerprint,
@@ -180,8 +182,8 @@ class _Builder:
             parts |= keys.alignment(tokenizer_ref, aligned, answers=task.kind == "qa")
             if augmented is not None:
                 parts["augmentation"] = augmented.parts
-            if self.spec.effective_selection and self.spec.effective_selection.epoch == "best":
-                parts["selection"] = keys.selection(data, self.spec.effective_selection)
+            if by_epoch is not None:
+                parts["selection"] = keys.selection(data, by_epoch)
             planned = PlannedRun(
                 key=key(parts),
                 task=task.name,
@@ -208,6 +210,7 @@ class _Builder:
                 settings,
                 augmented,
                 general,
+                best_epoch=by_epoch is not None,
             )
 
     def _lineages(self, cell: Cell, general: TextStageJob | None) -> list[Lineage]:

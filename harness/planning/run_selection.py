@@ -52,9 +52,7 @@ def to_train(missing: Sequence[RunJob], selection: Selection) -> list[RunJob]:
     waiting = selected
     while waiting:
         teachers = [
-            teacher
-            for job in waiting
-            for teacher in (*job.teachers, *(job.first.teachers if "tuning" in job.parts else ()))
+            teacher for job in waiting for teacher in (*job.teachers, *(job.first.teachers if job.space else ()))
         ]
         added = {teacher.key for teacher in teachers if teacher.run is not None} & by_key.keys() - needed
         needed |= added

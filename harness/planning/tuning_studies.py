@@ -44,16 +44,20 @@ TUNED_WITH = "models"
 class Study:
     """The tuning of one row on one task and student.
 
-    `job` is one of the runs that will use the chosen values. `defaults` are the values that the options in `space` have
-    without tuning.
+    `job` is one of the runs that will use the chosen values. `defaults` are the values that the options in its search
+    space have without tuning.
     """
 
     key: str
     parts: Mapping[str, Any]
     job: RunJob
-    space: Mapping[str, Dimension]
     defaults: Mapping[str, Any]
     spec: TuningSpec
+
+    @property
+    def space(self) -> Mapping[str, Dimension]:
+        """The search space of the row."""
+        return self.job.space
 
     @property
     def higher_is_better(self) -> bool:
@@ -96,7 +100,7 @@ def decide(jobs: Sequence[RunJob], spec: SuiteSpec) -> list[RunJob]:
     spaces: dict[tuple[str, str, str], dict[str, Dimension]] = {}
     for job in jobs:
         if _row(job) not in spaces:
-            spaces[_row(job)] = space_of(job, spec)
+            spaces[_row(job)] = _space(job, spec.tuning)
     return [_with_tuned_key(job, spaces[_row(job)], spec.tuning) for job in jobs]
 
 
@@ -127,7 +131,7 @@ def _with_tuned_key(job: RunJob, space: Mapping[str, Dimension], tuning: TuningS
             "code": VERSION,
         },
     }
-    return replace(job, planned=job.planned.model_copy(update={"key": key(parts)}), parts=parts)
+    return replace(job, planned=job.planned.model_copy(update={"key": key(parts)}), parts=parts, space=space)
 
 
 def of(job: RunJob, spec: SuiteSpec) -> Study | None:
@@ -135,7 +139,7 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
 
     Its key depends neither on the job's seed nor on the validation data.
     """
-    if spec.tuning is None or "tuning" not in job.parts:
+    if spec.tuning is None or not job.space:
         return None
     data = {name: part for name, part in job.parts["data"].items() if name != "validation"}
     tuning = {name: part for name, part in job.parts["tuning"].items() if name != TUNED_WITH}
@@ -143,12 +147,11 @@ def of(job: RunJob, spec: SuiteSpec) -> Study | None:
     parts |= {"data": data, "tuning": tuning, **job.first.parts}
     if spec.training.data_seed is not None:
         parts["data_seed"] = spec.training.data_seed
-    space = space_of(job, spec)
     config = job.cell.variant.config
     defaults = {
-        name: getattr(job.training, SETTINGS[name]) if name in SETTINGS else getattr(config, name) for name in space
+        name: getattr(job.training, SETTINGS[name]) if name in SETTINGS else getattr(config, name) for name in job.space
     }
-    return Study(key(parts), parts, _with_first_teachers(job), space, defaults, spec.tuning)
+    return Study(key(parts), parts, _with_first_teachers(job), defaults, spec.tuning)
 
 
 def _with_first_teachers(job: RunJob) -> RunJob:
@@ -185,7 +188,7 @@ def planned(jobs: Sequence[RunJob], spec: SuiteSpec) -> PlannedTuning | None:
     return PlannedTuning(trials=spec.tuning.trials, seed=spec.tuning.seed, on=on, studies=list(entries.values()))
 
 
-def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
+def _space(job: RunJob, tuning: TuningSpec) -> dict[str, Dimension]:
     """Return the search space of the job's row: learning rate, batch size and the options its method marks as tunable.
 
     It excludes options that the row's entry sets or its grid varies, and options that change a group of teachers,
@@ -193,13 +196,12 @@ def space_of(job: RunJob, spec: SuiteSpec) -> dict[str, Dimension]:
     """
     variant = job.cell.variant
     space: dict[str, Dimension] = {}
-    rates = spec.tuning.lr_range(job.training.lr) if spec.tuning else None
+    rates = tuning.lr_range(job.training.lr)
     stages = [variant.stages.get(stage.name, StageOverride()) for stage in job.stages]
     if rates and any(stage.lr is None for stage in stages):
         space[LEARNING_RATE] = Search(*rates, log=True)
-    sizes = spec.tuning.batch_size if spec.tuning else None
-    if sizes and any(stage.batch_size is None for stage in stages):
-        space[BATCH_SIZE] = Choices(*sizes)
+    if tuning.batch_size and any(stage.batch_size is None for stage in stages):
+        space[BATCH_SIZE] = Choices(*tuning.batch_size)
     for name, dimension in search_space.space(variant.method.Config).items():
         if name not in variant.config.model_fields_set and not _changes_pre_task_requests(job, name, dimension):
             space[name] = dimension

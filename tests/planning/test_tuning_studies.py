@@ -1,10 +1,13 @@
 """Search spaces, keys and trials of tuned rows."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness import planning
 from harness.api.errors import UserError
 from harness.planning import tuning_studies
+from harness.planning.jobs import tuned_batch_sizes
 
 TUNED = ("tuning={trials: 3}", "seeds=[1, 2]")
 
@@ -178,3 +181,18 @@ def test_the_estimate_counts_every_trial(small):
     kept = small.plan(*TUNED)
     assert planning.estimate(kept, kept.runs, tuning_studies.every(kept.runs, kept.spec)).trial_passes == 0
     assert planning.estimate(planned, planned.runs).trials == 0
+
+
+def test_the_search_space_of_a_row_is_found_once(small, monkeypatch):
+    planned = small.plan(*TUNED)
+    monkeypatch.setattr(tuning_studies, "_pre_task_requests", lambda *_: pytest.fail("the row was planned already"))
+    assert spaces(planned)["logit_kd"] == ["training.lr", "temperature", "alpha"]
+
+
+def test_the_names_of_key_parts_decide_nothing(small):
+    planned = small.plan(*TUNED, "tuning.batch_size=[16, 256]", "selection={epoch: best}", "methods=[finetune]")
+    job = planned.runs[0]
+    renamed = replace(job, parts={f"other {name}": part for name, part in job.parts.items()})
+    assert tuned_batch_sizes(renamed) == [16, 256]
+    assert renamed.max_batch_size == 256
+    assert renamed.best_epoch

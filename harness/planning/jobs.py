@@ -94,6 +94,16 @@ class TeacherJob:
         """Number of runs of the suite that are trained one after another before it can teach; 0: none."""
         return self.run.depth + 1 if self.run is not None else 0
 
+    def is_copied_fine_tuned(self, student: StudentSpec) -> bool:
+        """Whether a student that starts from this teacher copies its layers after its fine-tuning.
+
+        A teacher that is trained from scratch gives its layers after fine-tuning only. With `init: random` only the
+        model family matters, and a checkpoint that is fine-tuned before has the same layers.
+        """
+        if student.init == "random" or not self.spec.finetune:
+            return False
+        return student.init_from == "teacher" or self.checkpoint is None
+
 
 @dataclass(frozen=True)
 class AugmentationJob:
@@ -234,14 +244,11 @@ class RunJob:
     def copies_fine_tuned(self, student: StudentSpec) -> bool:
         """Whether the student copies layers of `source` after its fine-tuning.
 
-        A teacher that is trained from scratch gives its layers after fine-tuning only. With `init: random` only the
-        model family matters, and a student with a checkpoint or a text stage starts from that.
+        A student with a checkpoint or a text stage starts from that.
         """
-        if self.general or self.checkpoint is not None or self.source is None or student.init == "random":
+        if self.general or self.checkpoint is not None or self.source is None:
             return False
-        if not self.source.spec.finetune:
-            return False  # its checkpoint has the same layers
-        return student.init_from == "teacher" or self.source.checkpoint is None
+        return self.source.is_copied_fine_tuned(student)
 
     @property
     def sources(self) -> tuple[str, ...]:

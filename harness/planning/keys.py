@@ -258,8 +258,7 @@ def student(
     if checkpoint is not None:
         return {**numbers, "init": "checkpoint", "source": checkpoint}
     origin: str | dict[str, Any] | None = pretrained
-    copies_fine_tuned = pretrained is None or spec.init_from == "teacher"
-    if source is not None and source.spec.finetune and spec.init != "random" and copies_fine_tuned:
+    if source is not None and source.is_copied_fine_tuned(spec):
         origin = source.key
     elif source is not None and pretrained is None:
         origin = _inherited_config(source)

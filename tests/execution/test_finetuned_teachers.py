@@ -184,6 +184,27 @@ def test_both_sources_of_copied_layers_are_the_checkpoint(small):
     assert [job.planned.key for job in plans[0].runs] == [job.planned.key for job in plans[1].runs]
 
 
+@pytest.mark.parametrize(
+    ("teacher", "student", "fine_tuned"),
+    [
+        ("model: ./classifier", "init: uniform", False),
+        ("model: ./classifier", "init: uniform, init_from: teacher", True),
+        ("model: ./classifier", "init: random", False),
+        ("model: ./classifier", "init: ./classifier", False),
+        ("model: ./classifier, finetune: false", "init: uniform, init_from: teacher", False),
+        ("architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}", "init: uniform", True),
+        ("architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}", "init: random", False),
+        ("architecture: {layers: 2, hidden: 32, heads: 2, ffn: 64}", "init: ./classifier", False),
+    ],
+)
+def test_a_key_names_the_fine_tuned_teacher_if_its_layers_are_copied(small, teacher, student, fine_tuned):
+    save_classifier(small)
+    plan = small.plan(f"teachers={{base: {{{teacher}}}}}", f"students={{1x32: {{layers: 2, {student}}}}}")
+    job = plan.runs[0]
+    assert job.copies_fine_tuned(plan.spec.students["1x32"]) == fine_tuned
+    assert (job.parts["student"]["source"] == job.source.key) == fine_tuned
+
+
 @pytest.mark.parametrize(("other", "trained"), [("finetune: false", []), ("epochs: 1", ["other"])])
 def test_teachers_that_are_fine_tuned_already_are_not_trained_together(small, other, trained):
     save_classifier(small)

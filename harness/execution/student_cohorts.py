@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +83,10 @@ class StudentCohorts:
         tokenizers = [first.tokenizer_ref, *(teacher.tokenizer_ref for teacher in teachers.values())]
         streams = {batches: self._stream(first, tokenizers, batches) for batches in dict.fromkeys(first.stage_batches)}
         stages = [streams[batches] for batches in first.stage_batches]
-        # An epoch is one pass over the task's own examples, also for runs that train on augmented data.
-        of_task = StageBatches.of("task", first.training)
-        epochs = streams.get(of_task) or self._stream(first, tokenizers[:1], of_task)
+        epochs = dict(streams)
+        for job in jobs:  # the sizes of their epochs may differ although those of their stages do not
+            if job.epoch_batches not in epochs:
+                epochs[job.epoch_batches] = self._stream(job, tokenizers[:1], job.epoch_batches)
         tokenized = stages[0].encoded
         data = tokenized[stages[0].tokenizer_id]
         built = self._runs(jobs, data, epochs, examples=max(stream.examples for stream in stages))
@@ -108,12 +109,21 @@ class StudentCohorts:
         return cohort_driver.batch_stream(students, training, data_seed=job.data_seed, others=others)
 
     def _runs(
-        self, jobs: Sequence[RunJob], data: TokenizedTask, epochs: BatchStream, *, examples: int
+        self,
+        jobs: Sequence[RunJob],
+        data: TokenizedTask,
+        epochs: Mapping[StageBatches, BatchStream],
+        *,
+        examples: int,
     ) -> BuiltRuns[RunJob]:
-        """Build the runs, and restore those that have checkpoints."""
+        """Build the runs, and restore those that have checkpoints. `epochs`: by `RunJob.epoch_batches`."""
         sources, built = SourceModels(self.plan), BuiltRuns[RunJob]()
+
+        def build(job: RunJob) -> Run:
+            return prepare(job, self.plan, self.context, sources, data, epochs[job.epoch_batches], examples)
+
         for job in jobs:
-            built.add(job, lambda job: prepare(job, self.plan, self.context, sources, data, epochs, examples))
+            built.add(job, build)
         if augmented := jobs[0].augmented:
             summary = augmented_data.about(augmented).model_dump(include={"rows", "fingerprint"})
             for run in built.runs:

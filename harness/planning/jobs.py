@@ -272,6 +272,11 @@ class RunJob:
         return tuple(map(StageBatches.of, data, self.stage_training))
 
     @property
+    def epoch_batches(self) -> StageBatches:
+        """The batches by which its epochs are counted: of the task's own examples, also if it trains on others."""
+        return StageBatches.of("task", self.training)
+
+    @property
     def stage_training(self) -> tuple[TrainingSpec, ...]:
         """The training settings of each stage."""
         return stage_training(self.stages, self.cell.variant.stages, self.training)

@@ -3,6 +3,8 @@
 import pytest
 
 from harness.api.errors import UserError
+from harness.execution.student_cohorts import StudentCohorts
+from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.planning import tuning_studies
 from harness.planning.cost_estimate import estimate
 from harness.training.run import Run
@@ -103,6 +105,19 @@ def test_a_micro_batch_that_splits_only_the_batches_of_a_stage_is_part_of_the_ke
     staged, finetune = zip(*[[job.planned.key for job in plan.runs] for plan in plans], strict=True)
     assert len(set(staged)) == 3
     assert len(set(finetune)) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_run_of_a_cohort_counts_epochs_by_its_own_batch_size(small, order):
+    methods = "methods=[{finetune: {label: own, stages: {finetune: {batch_size: 4}}}}, finetune]"
+    student = "students={1x32: {layers: 1, init: random}}"
+    plan = small.plan(*TUNED, methods, student, "training.data_seed=1")
+    own, tuned = plan.runs
+    trial = tuning_studies.of(tuned, plan.spec).trial(1, {"training.batch_size": 4})
+    assert own.cohort == trial.cohort
+    cohorts = StudentCohorts(plan, small.context(), TokenizedTasks(), plan.runs)
+    steps = {student.job.planned.label: student.finished.run.steps for student in cohorts.train([own, trial][::order])}
+    assert steps == {"own": 48, "finetune": 48}, "two epochs of 96 examples"
 
 
 def test_rows_train_with_the_batch_sizes_of_their_best_trials(small, prefers):

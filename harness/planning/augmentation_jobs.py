@@ -25,12 +25,12 @@ class AugmentationJobs:
 
     def job(self, variant: MethodVariant, method: Method, data: TaskData) -> AugmentationJob | None:
         """Return the augmented data of a row on a task, None if no stage of its `method` uses any."""
-        place = data.task.name, variant.label
-        if place not in self._jobs:
+        job_id = data.task.name, variant.label
+        if job_id not in self._jobs:
             request = method.augmentation()
-            self._jobs[place] = self._job(request, variant, method, data) if request else None
+            self._jobs[job_id] = self._job(request, variant, method, data) if request else None
         used = "augmented" in stage_data(tuple(method.stages()), variant.stages, augmented=True)
-        return self._jobs[place] if used else None
+        return self._jobs[job_id] if used else None
 
     def _job(self, request: Augmentation, variant: MethodVariant, method: Method, data: TaskData) -> AugmentationJob:
         name = augmentation_inputs.model_of(request, self.suite, variant)

@@ -51,7 +51,7 @@ class TeacherJob:
         spec: the teacher's entry, with a single seed.
         training: the suite's settings, overridden by the teacher's or the group's.
         group: the group that it is fine-tuned in, if any; `index` is its position there.
-        place: position of the seed whose runs learn from it, None if all do.
+        seed_index: position of the seed whose runs learn from it, None if all do.
         order: of a fine-tuned checkpoint: the position of each class of the task among its outputs; empty: no classes.
         head: where its head comes from; empty for a new one.
         run: the run whose trained student it is, for a teacher that is a row of the suite; `key` is its key.
@@ -68,7 +68,7 @@ class TeacherJob:
     key: str
     group: Group | None = None
     index: int = 0
-    place: int | None = None
+    seed_index: int | None = None
     order: tuple[int, ...] = ()
     head: str = ""
     run: RunJob | None = None
@@ -176,9 +176,9 @@ class Lineage:
     parts: Mapping[str, Any]
 
     @property
-    def place(self) -> int:
+    def seed_index(self) -> int:
         """Position of the seed that these teachers belong to; 0 if all runs share them."""
-        return max((teacher.place or 0 for teacher in self.teachers), default=0)
+        return max((teacher.seed_index or 0 for teacher in self.teachers), default=0)
 
 
 CohortId = tuple[str, str, int, str, tuple[object, ...], int]

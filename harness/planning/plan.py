@@ -57,7 +57,7 @@ class Plan:
         for job in jobs:
             # Runs with equal keys are trained once: the board shows the record under each label.
             groups.setdefault(job.cohort, {}).setdefault(job.planned.key, job)
-        ordered = [sorted(group.values(), key=lambda job: job.lineage.place) for group in groups.values()]
+        ordered = [sorted(group.values(), key=lambda job: job.lineage.seed_index) for group in groups.values()]
         return [part for group in ordered for part in memory_packing.split(group, self.load, self.room)]
 
     def load(self, job: RunJob) -> memory_estimate.Load:

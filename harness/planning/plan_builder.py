@@ -66,11 +66,11 @@ class _Builder:
         for task in data.values():
             self.teachers.add_task(task)
         decisions = self._plan_cells(data)
-        runs = [job for cell in self.resolved.cells for job in self.runs[_place(cell)]]
+        runs = [job for cell in self.resolved.cells for job in self.runs[_cell_id(cell)]]
         not_applicable = [
             NotApplicable(task=cell.task.name, label=cell.variant.label, student=cell.student, reason=reason)
             for cell in self.resolved.cells
-            if (reason := self.reasons[_place(cell)])
+            if (reason := self.reasons[_cell_id(cell)])
         ]
         single = {(task, job.name): job for task, job in self.teachers.alone()}
         used = {(job.planned.task, teacher.name): teacher for job in runs for teacher in job.teachers}
@@ -104,9 +104,9 @@ class _Builder:
                 reason = cell.reason or self._obstacle(cell)
                 jobs = list(self._runs(cell, data[cell.task.name])) if reason is None else []
                 reason = reason or next(filter(None, map(_tokenizer_mismatch, jobs)), None)
-                self.reasons[_place(cell)] = reason
+                self.reasons[_cell_id(cell)] = reason
                 jobs = tuning_studies.decide(jobs, self.spec) if reason is None else []
-                self.runs[_place(cell)] = policy.decide(jobs) if jobs else []
+                self.runs[_cell_id(cell)] = policy.decide(jobs) if jobs else []
         return policy.decisions()
 
     def _load_data_of_all(self) -> dict[str, TaskData]:
@@ -220,11 +220,11 @@ class _Builder:
         names = {*cell.variant.teachers, *([first] if first else [])}
         if all(len(self.teachers.of(task, name)) == 1 for name in names):
             return [self._lineage(cell, 0, general)] * seeds
-        return [self._lineage(cell, place, general) for place in range(seeds)]
+        return [self._lineage(cell, seed_index, general) for seed_index in range(seeds)]
 
-    def _lineage(self, cell: Cell, place: int, general: TextStageJob | None) -> Lineage:
-        """Return the models that the cell's run depends on, for the seed at position `place`."""
-        init, teachers = self._student_init(cell, place), self._teachers_of(cell, place)
+    def _lineage(self, cell: Cell, seed_index: int, general: TextStageJob | None) -> Lineage:
+        """Return the models that the cell's run depends on, for the seed at position `seed_index`."""
+        init, teachers = self._student_init(cell, seed_index), self._teachers_of(cell, seed_index)
         checkpoint, source = init.checkpoint, init.source
         student = keys.student(
             self.spec.students[cell.student],
@@ -236,10 +236,10 @@ class _Builder:
         )
         return Lineage(teachers, source, {"student": student, "teachers": [job.key for job in teachers]})
 
-    def _student_init(self, cell: Cell, place: int = 0) -> StudentInit:
+    def _student_init(self, cell: Cell, seed_index: int = 0) -> StudentInit:
         """Return the models that give the cell's student its weights, family and tokenizer."""
         first = self.spec.first_teacher
-        source = self.teachers.for_seed(cell.task.name, first, place) if first else None
+        source = self.teachers.for_seed(cell.task.name, first, seed_index) if first else None
         checkpoint = self.models.checkpoint(cell.student)
         tokenizer_ref = (
             self.models.tokenizer(checkpoint) if checkpoint is not None else source.tokenizer_ref if source else None
@@ -266,9 +266,9 @@ class _Builder:
         teacher = self.teachers.for_seed(cell.task.name, cell.variant.teachers[0], 0)
         return self.text_stages.obstacle(cell, self._student_init(cell), teacher)
 
-    def _teachers_of(self, cell: Cell, place: int) -> tuple[TeacherJob, ...]:
-        """Return the cell's teachers for the seed at position `place`, as a group if its method requests one."""
-        alone = tuple(self.teachers.for_seed(cell.task.name, name, place) for name in cell.variant.teachers)
+    def _teachers_of(self, cell: Cell, seed_index: int) -> tuple[TeacherJob, ...]:
+        """Return the cell's teachers for the seed at position `seed_index`, as a group if its method requests one."""
+        alone = tuple(self.teachers.for_seed(cell.task.name, name, seed_index) for name in cell.variant.teachers)
         if not all(job.spec.is_trained for job in alone):
             return alone  # teachers share a head only if all of them are trained
         cofinetuning = self._method(cell, self.spec.seeds[0]).cofinetuning() if alone else None
@@ -280,7 +280,7 @@ class _Builder:
         return variant.bind(task_info(cell.task), shapes[cell.student], teachers, seed)
 
 
-def _place(cell: Cell) -> tuple[str, str, str]:
+def _cell_id(cell: Cell) -> tuple[str, str, str]:
     """Return task, row and student of a cell."""
     return cell.task.name, cell.variant.label, cell.student
 

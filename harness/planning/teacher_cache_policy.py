@@ -125,7 +125,7 @@ class _TaskPolicy:
         for _, teacher, names in requests:
             totals = self.totals.setdefault(teacher.row, _TeacherTotals())
             totals.epochs = max(totals.epochs, epochs)
-            totals.teachers = 1 if teacher.place is None else len(self.spec.seeds)
+            totals.teachers = 1 if teacher.seed_index is None else len(self.spec.seeds)
             label = f"{first.planned.label} on {first.planned.student}" if len(self.spec.students) > 1 else ""
             label = label or first.planned.label
             if reason:
@@ -170,7 +170,7 @@ class _TaskPolicy:
         With a shared order of the data, one cohort reads the outputs of all seeds. Otherwise the outputs of one seed
         can be evicted before those of the next are computed.
         """
-        return SEEDS if teacher.place is not None and self.spec.training.data_seed is not None else 1
+        return SEEDS if teacher.seed_index is not None and self.spec.training.data_seed is not None else 1
 
     def _bytes(self, name: str, job: RunJob, index: int, teacher: TeacherJob) -> float:
         kind, hidden, size = (

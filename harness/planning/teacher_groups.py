@@ -31,21 +31,21 @@ class TeacherGroups:
         options = json.dumps(options_of(cofinetuning, variant.config), sort_keys=True)
         request = (variant.method.name, variant.teachers, options)
         label = self._labels.setdefault(request, variant.label)
-        position = next((job.place for job in alone if job.place is not None), None)
-        group_id = alone[0].data.task.name, label, position
+        seed_index = next((job.seed_index for job in alone if job.seed_index is not None), None)
+        group_id = alone[0].data.task.name, label, seed_index
         if group_id not in self._members:
-            self._members[group_id] = _members(alone, variant, cofinetuning, label, position)
+            self._members[group_id] = _members(alone, variant, cofinetuning, label, seed_index)
         return self._members[group_id]
 
 
 def _members(
-    alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning, label: str, position: int | None
+    alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning, label: str, seed_index: int | None
 ) -> tuple[TeacherJob, ...]:
     shortest = min(job.training.max_length for job in alone)  # every member can encode this many tokens
     settings = alone[0].training.model_copy(update={"max_length": shortest})
     parts = keys.group(alone, variant.method, options_of(cofinetuning, variant.config), settings)
     group = Group(label, tuple(alone), cofinetuning, key(parts))
-    seeds = "" if position is None else f", seeds {' and '.join(str(job.spec.seed) for job in alone)}"
+    seeds = "" if seed_index is None else f", seeds {' and '.join(str(job.spec.seed) for job in alone)}"
     return tuple(
         replace(
             job,
@@ -56,7 +56,7 @@ def _members(
             key=key({"member": index, **parts}),
             group=group,
             index=index,
-            place=position,
+            seed_index=seed_index,
         )
         for index, job in enumerate(alone)
     )

@@ -57,10 +57,10 @@ class TeacherJobs:
             self._jobs[task, name] = self._assistants(task, name)
         return self._jobs[task, name]
 
-    def for_seed(self, task: str, name: str, place: int) -> TeacherJob:
-        """Return the teacher for the seed at position `place`."""
+    def for_seed(self, task: str, name: str, seed_index: int) -> TeacherJob:
+        """Return the teacher for the seed at position `seed_index`."""
         jobs = self.of(task, name)
-        return jobs[place] if len(jobs) > 1 else jobs[0]
+        return jobs[seed_index] if len(jobs) > 1 else jobs[0]
 
     def together(
         self, alone: Sequence[TeacherJob], variant: MethodVariant, cofinetuning: Cofinetuning
@@ -74,8 +74,8 @@ class TeacherJobs:
         if len(specs) == 1:
             return [self._teacher(name, specs[0], data)]
         return [
-            replace(self._teacher(name, single, data), name=f"{name} (seed {single.seed})", place=place)
-            for place, single in enumerate(specs)
+            replace(self._teacher(name, single, data), name=f"{name} (seed {single.seed})", seed_index=seed_index)
+            for seed_index, single in enumerate(specs)
         ]
 
     def _teacher(self, name: str, spec: TeacherSpec, data: TaskData) -> TeacherJob:
@@ -145,9 +145,9 @@ class TeacherJobs:
                 run.training,
                 run.parts,
                 run.planned.key,
-                place=place if row.seed is None else None,
+                seed_index=seed_index if row.seed is None else None,
                 run=run,
             )
-            for place, run in enumerate(self._runs[task, row.label, row.student])
+            for seed_index, run in enumerate(self._runs[task, row.label, row.student])
             if row.seed in (None, run.planned.seed)
         ]

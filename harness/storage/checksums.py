@@ -103,16 +103,6 @@ def verify_existing(folder: Path) -> None:
             _compare(folder / name, entry)
 
 
-def verify_file(file: Path) -> None:
-    """Raise `CorruptFileError` if `file` exists and differs from its entry in the folder's checksums.
-
-    A folder without checksums was written by an older version; its files are not checked.
-    """
-    entry = _known(file.parent).get(file.name)
-    if entry is not None and file.exists():
-        _compare(file, entry)
-
-
 def verify_content(file: Path, content: bytes) -> None:
     """Raise `CorruptFileError` if `content`, which was read from `file`, differs from its entry, if it has one."""
     if (entry := _known(file.parent).get(file.name)) and xxhash.xxh3_64_hexdigest(content) != entry.xxh3:

@@ -62,7 +62,7 @@ def test_files_arrive_unchanged_and_checksums_stay_valid(roots, elsewhere):
     assert contents(elsewhere.store) == contents(roots.store)
     assert contents(elsewhere.cache) == contents(roots.cache)
     assert checksums.is_intact(elsewhere.path("cache/teachers/t"))
-    checksums.verify_file(elsewhere.path("store/runs/k/predictions.parquet"))
+    checksums.verify_existing(elsewhere.path("store/runs/k"))
 
 
 def test_a_record_is_written_after_its_data(roots, elsewhere, monkeypatch):
@@ -90,7 +90,7 @@ def test_new_predictions_are_never_beside_checksums_of_old_ones(roots, elsewhere
     monkeypatch.setattr(transport.atomic_writes, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         transport.write(transport.read(["store/runs/k"], roots), elsewhere)
-    checksums.verify_file(elsewhere.path("store/runs/k/predictions.parquet"))
+    checksums.verify_existing(elsewhere.path("store/runs/k"))
 
 
 def test_folders_that_are_replaced_lose_their_old_files(roots, elsewhere):

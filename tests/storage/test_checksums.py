@@ -68,14 +68,15 @@ def test_a_moved_folder_still_matches_its_checksums(folder, tmp_path_factory):
     checksums.verify(folder.rename(tmp_path_factory.mktemp("other") / "place"))
 
 
-def test_a_single_file_is_verified(folder):
-    checksums.verify_file(folder / "weights")
+def test_files_that_are_listed_and_exist_are_verified(folder):
     (folder / "more").write_text("unlisted")
-    checksums.verify_file(folder / "more")
-    checksums.verify_file(folder / "absent")
+    (folder / "empty").unlink()
+    checksums.verify_existing(folder)
     (folder / "weights").write_bytes(bytes(5000))
     with pytest.raises(CorruptFileError, match="does not match"):
-        checksums.verify_file(folder / "weights")
+        checksums.verify_existing(folder)
+    (folder / checksums.NAME).unlink()
+    checksums.verify_existing(folder)
 
 
 def test_json_documents(tmp_path):

@@ -17,6 +17,7 @@ from harness.execution.progress_events import preparing
 from harness.execution.signals import Interrupted
 from harness.models.families import shape
 from harness.planning import keys
+from harness.planning.cache_decisions import GB
 from harness.planning.jobs import RunJob, TeacherJob
 from harness.storage import atomic_writes, cache_dir, folder_checks
 from harness.storage.frozen_model import FrozenModel
@@ -27,8 +28,6 @@ from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Teacher
 
 log = logging.getLogger("harness")
-
-GB = 10**9
 
 PASS_COST = "pass_cost.json"
 """File in the folder of cached outputs: the cost of passes that no cohort has been charged for yet."""

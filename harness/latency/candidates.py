@@ -26,7 +26,9 @@ class Candidate:
     """A model to measure.
 
     Attributes:
-        identity: everything that its latency depends on; part of the key.
+        identity: everything that its latency depends on; part of the key. The size of a suite's model also contains the
+            FLOPs at the suite's `max_length`, so with another one it is measured again: without them, the measurements
+            of older versions would not be found.
         load: returns a new copy of the model on the CPU, in eval mode.
         of: for the control, the name of the model that it copies.
         examples: validation examples of its task, if it is trained.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GB = 10**9
+"""Bytes in the unit of `teacher_cache.max_gb`."""
 
 
 @dataclass(frozen=True)

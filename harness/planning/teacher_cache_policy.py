@@ -1,7 +1,8 @@
 """Decide which runs read cached teacher outputs, and which run their teachers.
 
 The decision is part of a run's key, so it depends on the suite alone: not on completed runs, the contents of the cache
-or the seeds. A method added at the end changes nothing for the methods before it.
+or the seeds. A method added at the end changes nothing for the methods before it. The constants of this module are
+fixed for the same reason: another value would change keys. The rates of `time_estimate` may be improved at any time.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from harness.teacher_outputs.output_store import by_token, size_in_bytes, stored
 SAMPLE = 500
 """Number of examples that are tokenized to estimate the size of a training set."""
 
-FLOPS = {"cpu": 1e11, "mps": 2e12, "cuda": 1e14}
+DECISION_FLOPS = {"cpu": 1e11, "mps": 2e12, "cuda": 1e14}
 """Assumed FLOP/s of a forward pass. Orders of magnitude: all machines must decide alike."""
 
-LAYER_SECONDS = 2e-4
+DECISION_LAYER_SECONDS = 2e-4
 """Minimum time of one layer for a batch of any size, in seconds."""
 
 BYTES_PER_SECOND = 1e9
@@ -189,8 +190,9 @@ class _TaskPolicy:
     def _compute_seconds(self, job: RunJob, index: int, teacher: TeacherJob) -> float:
         """Estimate the seconds of a teacher's forward pass over the training set."""
         shape, size = job.method.teachers[index], self._size(job.data, teacher.tokenizer_ref)
+        rate = DECISION_FLOPS.get(self.device, DECISION_FLOPS["cuda"])
         layers = shape.layers * size.rows / self.training.max_batch_size
-        return size.tokens * _flops_per_token(shape) / FLOPS.get(self.device, FLOPS["cuda"]) + layers * LAYER_SECONDS
+        return size.tokens * _flops_per_token(shape) / rate + layers * DECISION_LAYER_SECONDS
 
     def _size(self, data: TaskData, tokenizer_ref: TokenizerRef) -> Size:
         if tokenizer_ref.fingerprint not in self.sizes:

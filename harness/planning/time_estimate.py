@@ -1,6 +1,7 @@
 """Estimate how long jobs take, to decide their order and how to share them among workers.
 
-The rates are orders of magnitude. Decisions compare estimates with each other; no result depends on them.
+The rates are orders of magnitude. Decisions compare estimates with each other; no result or key depends on them, unlike
+the rates of `teacher_cache_policy`, which therefore have other values and stay as they are.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStage
 from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study
 
-FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
+ESTIMATED_FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
 """Assumed FLOP/s of training: of one thread on a CPU, of the whole device otherwise."""
 
-LAYER_SECONDS = 5e-4
+ESTIMATED_LAYER_SECONDS = 5e-4
 """Minimum time of one layer in an optimization step, in seconds: launching its kernels."""
 
 TEXT_FILL = 0.4
@@ -45,7 +46,7 @@ class TimeEstimate:
 
     def __init__(self, device: str, threads: int, shapes: Mapping[str, ModelShape]) -> None:
         kind = torch.device(device).type
-        self.rate = FLOPS.get(kind, FLOPS["cuda"]) * (threads if kind == "cpu" else 1)
+        self.rate = ESTIMATED_FLOPS.get(kind, ESTIMATED_FLOPS["cuda"]) * (threads if kind == "cpu" else 1)
         self.shapes = shapes
         self.lengths = BatchLengths()
 
@@ -120,4 +121,4 @@ class TimeEstimate:
 
     def _pass(self, shape: ModelShape, tokens: float) -> float:
         weights = shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.ffn)
-        return shape.layers * LAYER_SECONDS + 2 * weights * tokens / self.rate
+        return shape.layers * ESTIMATED_LAYER_SECONDS + 2 * weights * tokens / self.rate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from harness.api.errors import Problem, UserError, describe, nearest
 from harness.api.events import SuiteEnded, SuiteStarted
 from harness.config.yaml_tree import display_path
-from harness.execution.active_processes import announced, board, held_board
+from harness.execution.active_processes import announced, held_board
 from harness.execution.claims import Claims
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.planning import run_selection
 from harness.storage.disk_errors import VANISHED, DiskError
-from harness.storage.hashing import key
 from harness.storage.store import Store
 from harness.workflow import latency_measurement, suite_trackers
 from harness.workflow.suite_command import suite_command
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
     from harness.reporting.written_report import Report
     from harness.storage.failure_records import FailureRecord
-    from harness.storage.plan_file import PlanFile
     from harness.storage.records import RunRecord
     from harness.workflow.suite_loading import SuiteLike
 
@@ -75,7 +73,7 @@ class SuiteResult:
         failed: records of the runs that failed.
         failures: the teachers and other artifacts that failed, and whose runs therefore failed, too.
         interrupted: whether a signal stopped the execution. Run the suite again to resume.
-        report: the written report; None if another process writes it, or the execution was interrupted.
+        report: the written report; None if the execution was interrupted.
     """
 
     folder: Path
@@ -218,12 +216,15 @@ class SuiteExecution:
         missing = len(self.runs.missing)
         started = SuiteStarted(name, folder, missing, len(self.runs.done), self.file.command, self._settings())
         self.host.notify("harness_suite_started", started)
-        executed = None
+        executed, code = None, DISK_ERROR
         try:
             executed = self._execute(say)
+            code = executed.exit_code
+        except KeyboardInterrupt:  # after the training, such as while another process writes the board
+            code = INTERRUPTED
+            raise
         finally:
             failed = len(executed.outcome.failed) + len(executed.outcome.failures) if executed else 0
-            code = executed.exit_code if executed else DISK_ERROR
             files = tuple(map(str, executed.report.files)) if executed and executed.report else ()
             self.host.notify("harness_suite_ended", SuiteEnded(name, folder, missing, failed, code, files))
         return executed
@@ -245,7 +246,7 @@ class SuiteExecution:
     def _train(self, say: Say) -> Outcome:
         """Store the plan, and train and score the missing runs. `say` receives a line if it waits for a process."""
         with Claims() as claims, ExitStack() as until_trained:
-            with held_board(claims, self.store.folder, self._definition, say):
+            with self._held_board(claims, say):
                 self._save_plan()
                 until_trained.enter_context(announced(claims, self.store.folder))
             return self._outcome()
@@ -301,23 +302,22 @@ class SuiteExecution:
         message = f"the results of {lost} of {total} runs and teachers vanished while the command ran; {VANISHED}"
         return DiskError(Problem(message, str(self.store.folder)))
 
-    def _report(self, say: Say) -> tuple[Report | None, UserError | None]:
+    def _report(self, say: Say) -> tuple[Report, UserError | None]:
         """Write the report of this suite definition, with its latency section.
 
-        If several processes with the same definition end together, the first one writes the report. If another process
-        has replaced the plan by that of another definition, the plan of this one is stored again.
+        Waits for a process that writes a report: it may have read the results before this one has stored its own. If
+        nothing has changed since, that report is recalled. If another process has replaced the plan by that of another
+        definition, the plan of this one is stored again.
 
         Returns:
-            the report, None if another process writes it; and the error of a latency measurement that failed.
+            the report, and the error of a latency measurement that failed.
         """
-        with Claims() as claims:
-            owner = claims.owner(board(self.store.folder))
-            if owner is not None and owner.description == self._definition:
-                say(f"the board is written by {owner}")
-                return None, None
-            with held_board(claims, self.store.folder, self._definition, say):
-                self._save_plan()
-                return self._write_report(say)
+        with Claims() as claims, self._held_board(claims, say):
+            self._save_plan()
+            return self._write_report(say)
+
+    def _held_board(self, claims: Claims, say: Say) -> AbstractContextManager[None]:
+        return held_board(claims, self.store.folder, f"board of {self.file.suite}", say)
 
     def _write_report(self, say: Say) -> tuple[Report, UserError | None]:
         """Write the report, measure the latency section, and write the report again if it was measured."""
@@ -330,11 +330,6 @@ class SuiteExecution:
         except UserError as error:
             return written, error
         return written, None
-
-    @property
-    def _definition(self) -> str:
-        """A description of the suite's definition: processes with the same one write the same board."""
-        return _definition_of(self.file)
 
 
 def engine_of(options: RunOptions, host: Host) -> Engine:
@@ -352,7 +347,3 @@ def engine_of(options: RunOptions, host: Host) -> Engine:
         if problems:
             raise UserError(*problems)
     return host.engines[options.engine]
-
-
-def _definition_of(file: PlanFile) -> str:
-    return f"board of {file.suite} ({key(file.model_dump(mode='json', exclude={'command'}))[:12]})"

@@ -1,6 +1,10 @@
 """Running a suite from Python, and reading its results as data frames."""
 
 import json
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +12,13 @@ import pandas as pd
 import pytest
 
 import harness
+import harness.reporting
 from harness import hookimpl
+from harness.execution.active_processes import board
+from harness.execution.claims import Claims
 from harness.workflow.suite_command import suite_command
+from harness.workflow.suite_execution import SuiteExecution
+from harness.workflow.suite_loading import load_suite, plan_loaded
 
 METHODS = {"methods": ["finetune", "logit_kd"]}
 
@@ -111,6 +120,78 @@ def check_results(small, results):
         results.predictions(labels="finetune")
     with pytest.raises(harness.UserError, match="no completed run matches label='pkd'"):
         results.predictions(label="pkd")
+
+
+def execution(small, *only):
+    loaded = load_suite(small.path, overrides={"methods": ["finetune"]})
+    options = harness.RunOptions(only=only)
+    return SuiteExecution(plan_loaded(loaded), small.store(), loaded.host, options, "harness run")
+
+
+def test_a_board_that_another_process_writes_gets_the_results_that_were_stored_meanwhile(small, monkeypatch):
+    """The other process has read the results when this one stores its own."""
+    lines, said = [], threading.Event()
+
+    def say(line):
+        lines.append(line)
+        said.set()
+
+    def report_slowly(folder, host):
+        written = report(folder, host)
+        if not executions:
+            executions.append(pool.submit(execution(small, "seed=2").execute, say=say))
+            assert said.wait(60)
+        return written
+
+    report, executions = harness.reporting.report, []
+    monkeypatch.setattr(harness.reporting, "report", report_slowly)
+    with ThreadPoolExecutor() as pool:
+        first = execution(small, "seed=1").execute()
+    (line,) = lines
+    assert re.fullmatch(rf"waiting for process {os.getpid()} on .*, which writes the board of small", line)
+    assert "INCOMPLETE" in first.report.markdown
+    last = executions[0].result()
+    assert last.exit_code == 0
+    assert "INCOMPLETE" not in last.report.markdown
+    assert (small.store().folder / "leaderboard.md").read_text() == last.report.markdown
+
+
+def test_a_process_that_waits_for_the_board_can_be_interrupted(small):
+    """Observers are told the exit code of the process."""
+
+    class Ends:
+        @hookimpl
+        def harness_run_finished(self, event):
+            board_claim.take(board(small.store().folder), "board of small")
+
+        @hookimpl
+        def harness_suite_ended(self, event):
+            self.code = event.exit_code
+
+    def interrupt(line):
+        raise KeyboardInterrupt  # as Ctrl-C does
+
+    small.run("methods=[finetune]", "seeds=[1]")
+    observer = Ends()
+    with Claims() as board_claim, pytest.raises(KeyboardInterrupt):
+        execution(small).execute([observer], interrupt)
+    assert observer.code == 130
+    assert len(small.store().records()) == 2
+
+
+def test_a_second_report_of_the_same_results_writes_and_measures_nothing(small, monkeypatch):
+    small.finished("methods=[finetune]", "seeds=[1]")
+    overrides = {"methods": ["finetune"], "seeds": [1], "latency": LATENCY}
+    harness.run(small.path, overrides=overrides, results=small.folder / "results")
+    files = [path for path in small.store().folder.rglob("*") if path.is_file() and path.name != "plan.json"]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    monkeypatch.setattr("harness.latency.suite_latency.measure", pytest.fail)
+    result = harness.run(small.path, overrides=overrides, results=small.folder / "results")
+    assert result.report.markdown == (result.folder / "leaderboard.md").read_text()
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+LATENCY = {"lengths": [8], "backends": ["eager"], "rounds": 2, "warmup": 1, "threads": 1, "memory": False}
 
 
 def test_a_failed_run_is_a_result_not_an_exception(small):

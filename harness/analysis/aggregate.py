@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import TypeVar
 
 import numpy as np
@@ -50,9 +51,8 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
         raise UserError(Problem("contains no plan.json; `harness run SUITE` writes it", str(store.folder)))
     losses: dict[str, LoggedLosses] = {}
     records = dict(_without_losses(map(store.record, dict.fromkeys(run.key for run in plan.runs)), losses))
-    teacher_keys = {key for by_task in plan.teachers.values() for keys in by_task.values() for key in keys}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
-    done.update(_without_losses(map(store.teacher, sorted(teacher_keys)), losses))
+    done.update(_without_losses(starmap(store.teacher, sorted(plan.scored_teachers.items())), losses))
     refuse_incomparable(store, plan, list(done.values()))
     latencies = requested_records(plan, store.latencies(), done.values())
     errors: dict[str, Errors | None] = {}
@@ -285,7 +285,7 @@ class _RowBuilder:
             return ScoreCell("not applicable", notes=(HIDDEN,))
         for result in results.values():
             if result.score is None or not math.isfinite(result.score):
-                return ScoreCell("undefined", notes=(f"{_undefined(task)} (teachers/{result.key}/record.json)",))
+                return ScoreCell("undefined", notes=(f"{_undefined(task)} (record of teacher {result.key})",))
         warnings = [
             text for result in results.values() if isinstance(result, TeacherRecord) for text in result.warnings
         ]

@@ -112,16 +112,19 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
 
 
 def _teacher_to_json(job: TeacherJob, store: Store) -> dict[str, object]:
-    done = store.teacher(job.key) is not None
     head = {"head": job.head} if job.head else {}
     return {
         "task": job.data.task.name,
         "name": job.row,
         "seed": job.fine_tuning_seed,
         "key": job.key,
-        "done": done,
+        "done": _is_scored(job, store),
         **head,
     }
+
+
+def _is_scored(job: TeacherJob, store: Store) -> bool:
+    return store.teacher(job.key, job.data.validation_fingerprint) is not None
 
 
 def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
@@ -151,7 +154,7 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     yield from _training_lines(work.cost)
     if work.cost.runs and plan.spec.training.execution == "fused":
         yield "Students of one shape share a forward and a backward pass (training.execution: fused)."
-    yield from _teacher_lines([job for job in plan.teachers if store.teacher(job.key) is None])
+    yield from _teacher_lines([job for job in plan.teachers if not _is_scored(job, store)])
     yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost, plan.spec.tuning)
     if work.cost.runs:

@@ -46,7 +46,7 @@ def _read_results(plan: Plan, store: Store, but: Sequence[str]) -> None:
     """
     store.summaries(but=but)
     for teacher in plan.teachers:
-        store.teacher(teacher.key)
+        store.teacher(teacher.key, teacher.data.validation_fingerprint)
     for stage in plan.text_stages(plan.runs):
         store.general(stage.key)
     for study in tuning_studies.every(plan.runs, plan.spec):

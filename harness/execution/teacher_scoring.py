@@ -72,10 +72,8 @@ class TeacherScoring:
 
     def _record(self, job: TeacherJob) -> TeacherRecord | None:
         """The teacher's record, if it was scored on these examples by these metrics."""
-        record = self.context.store.teacher(job.key)
-        if record is None or record.data_fingerprint != job.data.validation_fingerprint:
-            return None
-        return record if _scored_by_metrics_of(record, job) else None
+        record = self.context.store.teacher(job.key, job.data.validation_fingerprint)
+        return record if record is not None and _scored_by_metrics_of(record, job) else None
 
     def _floor(self, job: TeacherJob) -> float | None:
         limit = self.plan.spec.training.limit

@@ -141,7 +141,7 @@ def _student(job: RunJob, plan: Plan, store: Store, metrics: Metrics) -> Candida
 
 def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Candidate:
     """A teacher with its fine-tuned weights if they are cached, else with its initial weights: latency is the same."""
-    record = store.teacher(job.key)
+    record = store.teacher(job.key, job.data.validation_fingerprint)
     if record is None:
         raise UserError(f"latency: teacher {job.name} is not trained on {job.data.task.name}; run `harness run` first")
 

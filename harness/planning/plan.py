@@ -96,6 +96,8 @@ class Plan:
         teachers: dict[str, dict[str, list[str]]] = {}
         for job in self.teachers:
             teachers.setdefault(job.row, {}).setdefault(job.data.task.name, []).append(job.key)
+        data = (*(job.data for job in self.teachers), *(job.data for job in self.runs))
+        fingerprints = {task.task.name: task.validation_fingerprint for task in data}
         return PlanFile(
             suite=self.spec.name,
             command=command,
@@ -110,6 +112,7 @@ class Plan:
                     diagnostic=task.diagnostic,
                     higher_is_better=task.higher_is_better,
                     data=self.data.get(task.name),
+                    data_fingerprint=fingerprints.get(task.name),
                 )
                 for task in suite.tasks
             ],

@@ -98,7 +98,7 @@ def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
     with findings.part(folder / "plan.json"):
         if store.plan() is None:
             findings.add(folder / "plan.json", State.UNFINISHED, "does not exist; the next run writes it")
-    for kind, read in {"runs": store.record, "teachers": store.teacher, "general": store.general}.items():
+    for kind, read in {"runs": store.record, "teachers": store.teacher_in, "general": store.general}.items():
         for path in folders(folder / kind):
             with findings.part(path):
                 _check_result(path, findings, read)

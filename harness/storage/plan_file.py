@@ -47,6 +47,9 @@ class PlannedTask(FrozenModel):
     diagnostic: bool = Field(False, description="excluded from average and rank")
     higher_is_better: bool = True
     data: DataReport | None = Field(None, description="none: written by an older version")
+    data_fingerprint: PathName | None = Field(
+        None, description="fingerprint of the examples to score; none: written by an older version, or nothing to score"
+    )
 
 
 class PlannedRun(FrozenModel):
@@ -217,6 +220,13 @@ class PlanFile(FrozenModel):
                 if task not in allowed["task"] or len(keys) not in (1, len(self.seeds)):
                     raise ValueError(f"unknown task {task!r} of teacher {name!r}, or not one key for each seed")
         return self
+
+    @property
+    def scored_teachers(self) -> dict[str, str | None]:
+        """Key of each teacher -> `data_fingerprint` of the examples that it is scored on, if the plan has it."""
+        fingerprints = {task.name: task.data_fingerprint for task in self.tasks}
+        by_tasks = self.teachers.values()
+        return {key: fingerprints[task] for by_task in by_tasks for task, keys in by_task.items() for key in keys}
 
     def teacher_keys(self, name: str, task: str) -> dict[int | None, str]:
         """Return the keys of a teacher by the seed of the runs that learn from it; None: runs of all seeds.

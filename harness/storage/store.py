@@ -7,8 +7,8 @@
     DIR/<suite>/runs/<key>/predictions.parquet
     DIR/<suite>/runs/<key>/student/             the student, as `save_pretrained` writes it
     DIR/<suite>/runs/<key>/checksums.json       checksums of these files; those of older versions have some or none
-    DIR/<suite>/teachers/<key>/record.json
-    DIR/<suite>/teachers/<key>/predictions.parquet
+    DIR/<suite>/teachers/<name>/record.json     a teacher on the examples that it was scored on: see `teacher_name`
+    DIR/<suite>/teachers/<name>/predictions.parquet
     DIR/<suite>/general/<key>/record.json       a student distilled on unlabelled text, before any task
     DIR/<suite>/general/<key>/student/          this student, for `init:`
     DIR/<suite>/latency/<key>.json              a latency measurement
@@ -51,6 +51,14 @@ REMEDY = (
 )
 
 
+def teacher_name(key: str, fingerprint: str) -> str:
+    """Name of the folder of a teacher's record and predictions on the examples with that `data_fingerprint`.
+
+    The key of a teacher does not contain them: its weights do not depend on what it is scored on.
+    """
+    return f"{key}-{fingerprint}"
+
+
 class OtherVersionError(UserError):
     """A file was written by a version of kd-harness with another `SCHEMA_VERSION`."""
 
@@ -87,13 +95,21 @@ class Store:
         """Folder of a run's record, predictions and student."""
         return self.folder / "runs" / key
 
-    def teacher_folder(self, key: str) -> Path:
-        """Folder of a teacher's record and predictions; its weights are in the cache."""
-        return self.folder / "teachers" / key
+    def teacher_folder(self, key: str, fingerprint: str) -> Path:
+        """Folder of a teacher's record and predictions on the examples with that `data_fingerprint`.
+
+        Older versions named the folder by the key alone. If its record is on these examples, it is kept there.
+        """
+        folder = self.folder / "teachers" / teacher_name(key, fingerprint)
+        if not folder.exists() and (older := self.teacher_in(key)) and older.data_fingerprint == fingerprint:
+            return self.folder / "teachers" / key
+        return folder
 
     def folder_of(self, result: RunRecord | TeacherRecord) -> Path:
         """Folder of a result's record and predictions."""
-        return self.run_folder(result.key) if isinstance(result, RunRecord) else self.teacher_folder(result.key)
+        if isinstance(result, RunRecord):
+            return self.run_folder(result.key)
+        return self.teacher_folder(result.key, result.data_fingerprint)
 
     def checkpoint(self, key: str) -> Path:
         """Path of the checkpoint of an unfinished run. Its folder may not exist."""
@@ -164,19 +180,29 @@ class Store:
         _write_result(self.run_folder(record.key), record, predictions, export)
         return True
 
-    def teacher(self, key: str) -> TeacherRecord | None:
-        """Return the record of a fine-tuned teacher; None if there is none."""
-        return _read_keyed(self.teacher_folder(key) / "record.json", TeacherRecord)
+    def teacher(self, key: str, fingerprint: str | None) -> TeacherRecord | None:
+        """Return the record of a teacher on the examples with that `data_fingerprint`; None if there is none.
+
+        Without a fingerprint, as in plans of older versions, the examples may be any.
+        """
+        if fingerprint is not None:
+            return self.teacher_in(self.teacher_folder(key, fingerprint).name)
+        names = [key, *sorted(path.name for path in self.folder.glob(f"teachers/{teacher_name(key, '*')}"))]
+        return next((record for name in names if (record := self.teacher_in(name)) and record.key == key), None)
+
+    def teacher_in(self, name: str) -> TeacherRecord | None:
+        """Return the record in the folder `name` of the teachers; None if there is none."""
+        return _read_keyed(self.folder / "teachers" / name / "record.json", TeacherRecord)
 
     def teachers(self) -> list[TeacherRecord]:
-        """Return the records of all teachers, sorted by name, task and key."""
-        keys = (path.parent.name for path in self.folder.glob("teachers/*/record.json"))
-        records = [record for key in keys if (record := self.teacher(key))]
-        return sorted(records, key=lambda r: (r.name, r.task, r.key))
+        """Return the records of all teachers, sorted by name, task, key and examples."""
+        names = (path.parent.name for path in self.folder.glob("teachers/*/record.json"))
+        records = [record for name in names if (record := self.teacher_in(name))]
+        return sorted(records, key=lambda r: (r.name, r.task, r.key, r.data_fingerprint))
 
     def save_teacher(self, record: TeacherRecord, predictions: DataFrame | None = None) -> None:
-        """Save a teacher's predictions and then its record, which replaces one with the same key."""
-        _write_result(self.teacher_folder(record.key), record, predictions)
+        """Save a teacher's predictions and then its record, which replaces one on the same examples."""
+        _write_result(self.folder_of(record), record, predictions)
 
     def examples(self, fingerprint: str) -> DataFrame | None:
         """Return the texts of the examples with that `data_fingerprint`; None if they are not stored.
@@ -311,11 +337,14 @@ def _write(path: Path, model: FrozenModel) -> None:
 
 
 def _read_keyed(path: Path, model: type[Model]) -> Model | None:
-    """Read a record, and check that its key is the name of its folder, and that it matches its checksum."""
+    """Read a record, and check that its folder has its name, and that it matches its checksum."""
     content = _content(path)
     if content is None:
         return None
-    record = _keyed(_parse(content, path, model), path, path.parent.name)
+    record = _parse(content, path, model)
+    name = path.parent.name
+    if not (isinstance(record, TeacherRecord) and name == teacher_name(record.key, record.data_fingerprint)):
+        _keyed(record, path, name)
     try:
         checksums.verify_content(path, content)
     except checksums.CorruptFileError as error:

@@ -16,7 +16,7 @@ from harness.storage.failure_records import FailureRecord
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.plan_file import PlanFile
 from harness.storage.records import GeneralRecord, RunRecord, TeacherRecord
-from harness.storage.store import Store
+from harness.storage.store import Store, teacher_name
 from harness.storage.tuning_records import TuningRecord
 from harness.workflow.plan_columns import listed
 from harness.workflow.plan_union import Prefer
@@ -45,6 +45,8 @@ class Contents:
 
     Attributes:
         plan: None if a merge into the folder was interrupted before it wrote the plan.
+
+    The records of teachers are by the names of their folders: a teacher has one for each set of examples.
     """
 
     store: Store
@@ -56,7 +58,7 @@ class Contents:
 
     @cached_property
     def teachers(self) -> dict[str, TeacherRecord]:
-        return {record.key: record for record in self.store.teachers()}
+        return {teacher_name(record.key, record.data_fingerprint): record for record in self.store.teachers()}
 
     @cached_property
     def generals(self) -> dict[str, GeneralRecord]:
@@ -86,7 +88,7 @@ class Contents:
 
 @dataclass
 class Selection:
-    """For each key, the folder that the merged folder has its result from.
+    """For each key, the folder that the merged folder has its result from. For teachers see `Contents`.
 
     Attributes:
         shared: number of runs and teachers that several folders contain, with equal results.
@@ -117,8 +119,8 @@ def select(contents: Sequence[Contents], prefer: Prefer | None) -> Selection:
     for key, runs in _by_key(contents, lambda c: c.runs).items():
         completed = [run for run in runs if run.record.status == "completed"]
         selection.runs[key] = chooser.choose("runs", completed, _difference) if completed else _newest(runs)
-    for key, teachers in _by_key(contents, lambda c: c.teachers).items():
-        selection.teachers[key] = chooser.choose("teachers", teachers, _difference)
+    for name, teachers in _by_key(contents, lambda c: c.teachers).items():
+        selection.teachers[name] = chooser.choose("teachers", teachers, _difference)
     for key, generals in _by_key(contents, lambda c: c.generals).items():
         chosen = chooser.choose("general", generals, lambda a, b: equal_results.of_generals(a.record, b.record))
         selection.generals[key] = chosen
@@ -126,7 +128,8 @@ def select(contents: Sequence[Contents], prefer: Prefer | None) -> Selection:
         chosen_tuning = chooser.choose("tuning", tunings, lambda a, b: equal_results.of_tunings(a.record, b.record))
         selection.tunings[key] = chosen_tuning
     selection.latencies = {key: _newest(found) for key, found in _by_key(contents, lambda c: c.latencies).items()}
-    built = {*selection.teachers, *selection.generals, *selection.tunings}
+    trained = {teacher.record.key for teacher in selection.teachers.values()}
+    built = {*trained, *selection.generals, *selection.tunings}
     failures = _by_key(contents, lambda c: c.failures).items()
     selection.failures = {key: _newest(found) for key, found in failures if key not in built}
     chooser.raise_if_any()
@@ -159,11 +162,11 @@ class _Chooser:
                 self._note(kind, first, other, different)
                 return found[-1] if self.prefer == "last" else first
         self.equal[kind] += len(found) > 1
-        return max(found, key=lambda stored: _stored_data(_place(kind, stored)))
+        return max(found, key=lambda stored: _stored_data(place(kind, stored.record, stored.store)))
 
     def _note(self, kind: str, first: Stored[R], other: Stored[R], different: str) -> None:
         if self.prefer is None:
-            paths = " and ".join(str(_place(kind, stored)) for stored in (first, other))
+            paths = " and ".join(str(place(kind, stored.record, stored.store)) for stored in (first, other))
             self.conflicts.append(Problem(f"the same key has different results: {different}", paths))
         else:
             self.preferred.setdefault(kind, []).append(first.record.key)
@@ -203,10 +206,11 @@ def _newest(found: Sequence[Stored[R]]) -> Stored[R]:
     return max(found, key=lambda stored: stored.record.provenance.ended)
 
 
-def _place(kind: str, stored: Stored[R]) -> Path:
-    """The folder of a result; a tuning has a file."""
-    key = stored.record.key
-    return stored.store.folder / kind / (f"{key}.json" if kind == "tuning" else key)
+def place(kind: str, record: R, store: Store) -> Path:
+    """The folder of a result in a results folder; a tuning has a file."""
+    if isinstance(record, TeacherRecord):
+        return store.folder_of(record)
+    return store.folder / kind / (f"{record.key}.json" if kind == "tuning" else record.key)
 
 
 def _stored_data(folder: Path) -> int:

@@ -44,11 +44,13 @@ class PlanColumn:
     """What one plan requests for a task.
 
     Attributes:
+        data_fingerprint: of the examples to score; None if the plan, of an older version, does not have it.
         teachers: name -> seed of the runs -> key.
     """
 
     source: PlanSource
     task: str
+    data_fingerprint: str | None
     runs: Mapping[PlannedCell, PlannedRun]
     teachers: Mapping[str, Mapping[int, str]]
     studies: Sequence[PlannedStudy]
@@ -58,7 +60,8 @@ class PlanColumn:
     def of(cls, source: PlanSource, task: str) -> PlanColumn | None:
         """The column of a source; None if its plan does not have the task."""
         plan = source.plan
-        if task not in {planned.name for planned in plan.tasks}:
+        planned = next((planned for planned in plan.tasks if planned.name == task), None)
+        if planned is None:
             return None
         teachers = {}
         for name, by_task in plan.teachers.items():
@@ -68,6 +71,7 @@ class PlanColumn:
         return cls(
             source,
             task,
+            planned.data_fingerprint,
             {cell_of(run): run for run in plan.runs if run.task == task},
             teachers,
             [study for study in (plan.tuning.studies if plan.tuning else ()) if study.task == task],
@@ -105,7 +109,8 @@ def conflict(columns: Sequence[PlanColumn]) -> str | None:
     """Why the columns of several plans for one task cannot be united; None if they can."""
     for number, column in enumerate(columns):
         for other in columns[number + 1 :]:
-            if message := _other_keys(column, other) or _other_settings(column, other):
+            comparisons = (_other_keys, _other_settings, _other_examples)
+            if message := next(filter(None, (compare(column, other) for compare in comparisons)), None):
                 return message
     names = dict.fromkeys(name for column in columns for name in column.teachers)
     return next((message for name in names if (message := _other_teachers(name, columns))), None)
@@ -140,6 +145,16 @@ def _other_settings(column: PlanColumn, other: PlanColumn) -> str | None:
     if not (one and another) or not (found := differences(one, another)):
         return None
     return f"runs in {column.source.folder} and {other.source.folder} have different settings: {listed(found)}"
+
+
+def _other_examples(column: PlanColumn, other: PlanColumn) -> str | None:
+    """Say that two columns score different examples, also if no run is stored; None if a plan does not have them."""
+    found = (column.data_fingerprint, other.data_fingerprint)
+    if None in found or found[0] == found[1]:
+        return None
+    return (
+        f"runs in {column.source.folder} and {other.source.folder} score different examples: {found[0]} and {found[1]}"
+    )
 
 
 def _other_teachers(name: str, columns: Sequence[PlanColumn]) -> str | None:

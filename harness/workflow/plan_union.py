@@ -77,7 +77,7 @@ class _Uniting:
         fields: dict[str, Any] = {
             "suite": self._suite(),
             "command": self._command(),
-            "tasks": tasks,
+            "tasks": [_scored_as_in(columns, task) for task in tasks],
             "students": _distinct(name for plan in plans for name in plan.students),
             "labels": _distinct(label for plan in plans for label in plan.labels),
             "teachers": self._teachers(columns),
@@ -115,7 +115,9 @@ class _Uniting:
         return orders[0] if len(orders) == 1 else sorted({seed for order in orders for seed in order})
 
     def _tasks(self) -> list[PlannedTask]:
-        return list(self._same("task", [{task.name: task for task in plan.tasks} for plan in self.plans]).values())
+        """The tasks without the fingerprints of their examples: see `_scored_as_in`."""
+        unscored = [[task.model_copy(update={"data_fingerprint": None}) for task in plan.tasks] for plan in self.plans]
+        return list(self._same("task", [{task.name: task for task in tasks} for tasks in unscored]).values())
 
     def _columns(self, task: str) -> list[PlanColumn]:
         """What the plans request for a task; of a single plan if they contradict each other."""
@@ -258,6 +260,12 @@ def _united(row: PlannedRow, other: PlannedRow) -> PlannedRow:
             "protocol": " or ".join(_distinct(text for text in (row.protocol, other.protocol) if text)),
         }
     )
+
+
+def _scored_as_in(columns: Iterable[PlanColumn], task: PlannedTask) -> PlannedTask:
+    """The task with the fingerprint of its examples, as in the columns, which have the same (see `conflict`)."""
+    found = (column.data_fingerprint for column in columns if column.task == task.name)
+    return task.model_copy(update={"data_fingerprint": next(filter(None, found), None)})
 
 
 def _settings(row: PlannedRow, tasks: Collection[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from harness.execution.claims import Claims
 from harness.storage import atomic_writes, folder_checks, result_copies, set_aside
 from harness.storage.store import Store
 from harness.workflow import plan_union
-from harness.workflow.merge_selection import Contents, Selection, Stored, first_files, select
+from harness.workflow.merge_selection import Contents, Selection, Stored, first_files, place, select
 from harness.workflow.plan_columns import PlanSource
 from harness.workflow.plan_union import Prefer
 
@@ -146,9 +146,10 @@ def _claimed(target: Path, say: Say) -> Iterator[None]:
 
 
 def _key_parts(contents: Contents) -> Callable[[str], dict[str, object]]:
+    teachers = {record.key: record.parts for record in contents.teachers.values()}
+
     def parts(key: str) -> dict[str, object]:
-        record = contents.runs.get(key) or contents.teachers.get(key)
-        return record.parts if record else {}
+        return contents.runs[key].parts if key in contents.runs else teachers.get(key, {})
 
     return parts
 
@@ -158,19 +159,20 @@ class _Origins(Store):
 
     def __init__(self, folder: Path, origins: Iterable[Stored[RunRecord] | Stored[TeacherRecord]]) -> None:
         super().__init__(folder)
-        self._origins = {stored.record.key: stored.store for stored in origins}
+        self._origins = {(stored.record.key, stored.record.data_fingerprint): stored.store for stored in origins}
 
     def folder_of(self, result: Result) -> Path:
-        return self._origins[result.key].folder_of(result)
+        return self._origins[result.key, result.data_fingerprint].folder_of(result)
 
 
 def _check(selection: Selection, plan: PlanFile, target: Path) -> None:
     """Check that the selected results can be on one board."""
-    teachers = {key for by_task in plan.teachers.values() for keys in by_task.values() for key in keys}
     runs = {run.key for run in plan.runs}
     planned: list[Stored[RunRecord] | Stored[TeacherRecord]] = []
     planned += [run for key, run in selection.runs.items() if key in runs and run.record.status == "completed"]
-    planned += [teacher for key, teacher in selection.teachers.items() if key in teachers]
+    examples, teachers = plan.scored_teachers, selection.teachers.values()
+    scored = [teacher for teacher in teachers if teacher.record.key in examples]
+    planned += [t for t in scored if examples[t.record.key] in (None, t.record.data_fingerprint)]
     refuse_incomparable(_Origins(target, planned), plan, [stored.record for stored in planned])
 
 
@@ -216,8 +218,9 @@ def _copies(selection: Selection, contents: Sequence[Contents], target: Path) ->
 
 
 def _folders(kind: str, results: Mapping[str, Stored[Any]], target: Path) -> Iterator[_Copy]:
-    for key, stored in results.items():
-        yield _Copy(kind, stored.store.folder / kind / key, target / kind / key, is_result=True)
+    store = Store(target)
+    for stored in results.values():
+        yield _Copy(kind, place(kind, stored.record, stored.store), place(kind, stored.record, store), is_result=True)
 
 
 def _files(kind: str, results: Mapping[str, Stored[Any]], target: Path) -> Iterator[_Copy]:

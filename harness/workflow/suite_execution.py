@@ -292,7 +292,7 @@ class SuiteExecution:
             job
             for job in self.plan.teachers
             if not self.options.only  # else those that no run needs are not trained
-            and self.store.teacher(job.key) is None
+            and self.store.teacher(job.key, job.data.validation_fingerprint) is None
             and self.store.failure(teacher_key(job)) is None
         ]
         lost = len(runs) + len(teachers)

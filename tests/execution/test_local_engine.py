@@ -103,7 +103,7 @@ def test_scores_are_reproducible_with_plain_transformers(small):
     assert np.stack(predictions["scores"].to_list()) == pytest.approx(logits.numpy(), abs=1e-5)
     assert record.score == pytest.approx((predictions["prediction"] == predictions["label"]).mean())
     (teacher,) = store.teachers()
-    taught = pd.read_parquet(store.teacher_folder(teacher.key) / "predictions.parquet")
+    taught = pd.read_parquet(store.folder_of(teacher) / "predictions.parquet")
     assert taught["id"].tolist() == predictions["id"].tolist()
     assert teacher.score == pytest.approx((taught["prediction"] == taught["label"]).mean())
 

@@ -16,15 +16,18 @@ from harness.api.events import RunFinished, RunId, StepLogged
 from harness.execution import portable_plan
 from harness.execution.claims import Claims
 from harness.execution.ray_engine import cluster, input_files, transport
+from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.cluster import WorkerResources
 from harness.execution.ray_engine.mailbox import Mailbox
 from harness.execution.ray_engine.messages import Assignment
 from harness.execution.ray_engine.outbox import Outbox
 from harness.execution.ray_engine.transport import Roots
 from harness.execution.ray_engine.worker import check_versions, place_of, versions, work
+from harness.planning import graph_builder
 from harness.plugin_host.host import Host
-from harness.storage import checksums
+from harness.storage import cache_dir, checksums
 from harness.workflow.suite_execution import RunOptions, engine_of
+from tests.support.results_factory import in_older_layout
 
 
 @pytest.fixture
@@ -140,8 +143,6 @@ def test_a_plan_is_restored_without_the_files_of_its_data_and_plugins(small, tmp
 
 
 def test_the_input_files_of_a_plan_are_its_models(small, tmp_path):
-    from harness.planning import graph_builder
-
     plan = small.plan()
     works = [artifact.work for job in graph_builder.build(plan, plan.runs).jobs for artifact in job.artifacts]
     assert input_files.paths(works) == set()  # its teacher is trained from scratch
@@ -149,6 +150,19 @@ def test_the_input_files_of_a_plan_are_its_models(small, tmp_path):
     teacher = replace(plan.teachers[0], checkpoint=checkpoint)
     run = replace(plan.runs[0], lineage=replace(plan.runs[0].lineage, teachers=(teacher,)), checkpoint=tmp_path / "s")
     assert input_files.paths([run]) == {checkpoint, tmp_path / "s"}
+
+
+def test_the_files_of_a_teacher_are_those_of_its_examples(small):
+    small.finished("methods=[finetune]", "seeds=[1]")
+    plan, store = small.plan(), small.store()
+    roots = Roots(store.folder, cache_dir.root())
+    artifact = next(artifact for job in graph_builder.build(plan, plan.runs).jobs for artifact in job.artifacts)
+    (teacher,) = store.teachers()
+    named = f"store/teachers/{teacher.key}-{teacher.data_fingerprint}"
+    assert files_of(artifact, roots).results == (named, f"store/examples/{teacher.data_fingerprint}.parquet")
+    assert files_of(artifact, roots).records == (f"{named}/record.json",)
+    in_older_layout(store, teacher)
+    assert files_of(artifact, roots).results[0] == f"store/teachers/{teacher.key}"
 
 
 RUN = RunId("k", "order", "finetune", "1x32", 1)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections import Counter
 import pytest
 import torch
 
+from harness.reporting import report
 from tests.support.forked_commands import ForkedCommand, set_options
 from tests.support.student_weights import student_weights
 
@@ -132,6 +134,24 @@ def test_a_process_continues_the_run_of_a_suspended_one(small):
     first.process.send_signal(signal.SIGCONT)
     assert (first.wait()[0], second.wait()[0]) == (0, 0)
     assert set(finished([first, second]).values()) == {1}
+
+
+def test_variants_that_score_other_examples_keep_each_others_teachers(small):
+    variants = ["methods=[finetune]", "seeds=[1]"], ["methods=[finetune]", "seeds=[1]", "training.limit.validation=20"]
+    for variant in variants:
+        small.run(*variant)
+    store = small.store()
+    teachers = store.teachers()
+    assert len({teacher.key for teacher in teachers}) == 1, "its weights do not depend on what it is scored on"
+    assert len({teacher.cost for teacher in teachers}) == 1, "nor is it fine-tuned twice"
+    shutil.rmtree(small.folder / "cache")
+    for variant in variants:
+        small.run(*variant)
+        markdown = report(store.folder).markdown
+        assert "INCOMPLETE" not in markdown
+        assert (f"Examples scored, order: `{store.plan().tasks[0].data_fingerprint}`") in markdown
+    assert store.teachers() == teachers
+    assert not list(small.folder.glob("cache/teachers/*"))
 
 
 def test_variants_of_a_suite_do_not_print_each_others_board(small):

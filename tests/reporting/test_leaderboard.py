@@ -1,4 +1,5 @@
 import os
+import shutil
 from math import isnan
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from tests.support.results_factory import (
     SST2,
     failed,
     fill,
+    in_older_layout,
     plan,
+    plan_with_examples,
     provenance,
     run_key,
     run_record,
@@ -189,9 +192,24 @@ def test_mixed_examples_are_refused_and_the_old_board_is_kept(tmp_path, changes,
 
 
 def test_teacher_scored_on_other_examples_is_refused(tmp_path):
-    fill(tmp_path).save_teacher(teacher_record("squad", data_fingerprint="another"))
-    with pytest.raises(UserError, match=r"teachers/base-squad/record\.json"):
+    """If the plan, of an older version, does not say which examples are scored."""
+    store = fill(tmp_path)
+    shutil.rmtree(store.folder_of(teacher_record("squad")))
+    store.save_teacher(teacher_record("squad", data_fingerprint="another"))
+    with pytest.raises(UserError, match=r"teachers/base-squad-another/record\.json"):
         report(tmp_path)
+
+
+def test_a_board_reads_the_teachers_on_the_examples_of_its_plan(tmp_path):
+    store = fill(tmp_path / "one", plan_with_examples())
+    expected = report(store.folder).markdown
+    for task in ("sst2", "squad"):
+        store.save_teacher(teacher_record(task, 0.1, data_fingerprint="another"))
+    assert report(store.folder).markdown == expected
+    in_older_layout(store, teacher_record("sst2"))
+    assert report(store.folder).markdown == expected
+    shutil.rmtree(store.folder / "teachers" / "base-sst2")
+    assert "not trained yet" in report(store.folder).markdown
 
 
 def test_failed_run_is_not_checked_for_mixed_examples(tmp_path):
@@ -253,7 +271,7 @@ def test_undefined_score_is_never_averaged(tmp_path):
 
 def test_teacher_not_trained_yet(tmp_path):
     fill(tmp_path)
-    (tmp_path / "teachers" / "base-sst2" / "record.json").unlink()
+    (Store(tmp_path).folder_of(teacher_record("sst2")) / "record.json").unlink()
     cells = lines(tmp_path)
     assert cells["base", "–"][3:6] == ("missing (a)", "88.0", "–")
     assert cells["kd", "big"][0] == "1"

@@ -9,7 +9,7 @@ from harness.api.errors import UserError
 from harness.api.events import LossPoint
 from harness.storage import checksums
 from harness.storage.store import Store
-from tests.support.results_factory import failed, fill, plan, run_record, teacher_record
+from tests.support.results_factory import failed, fill, in_older_layout, plan, run_record, teacher_record
 
 PREDICTIONS = pd.DataFrame({"id": ["a", "b"], "prediction": [0, 1], "label": [1, 1]})
 
@@ -132,12 +132,12 @@ def test_results_of_older_versions_have_no_checksums_and_are_read(tmp_path):
 def test_damaged_checksums_are_replaced_with_the_result(tmp_path):
     store, record = Store(tmp_path), run_record()
     store.save_teacher(teacher_record("sst2"), PREDICTIONS)
-    folder = store.teacher_folder("base-sst2")
+    folder = store.folder_of(teacher_record("sst2"))
     (folder / "checksums.json").write_text("{")
     store.save_teacher(teacher_record("sst2"), PREDICTIONS)
     checksums.verify(folder)
     store.save_teacher(teacher_record("sst2", 0.5))
-    assert store.teacher("base-sst2").score == 0.5
+    assert store.teacher("base-sst2", "fingerprint-of-sst2").score == 0.5
     assert "predictions.parquet" in (folder / "checksums.json").read_text(), "a new record keeps other checksums"
     store.save(record)
 
@@ -182,14 +182,44 @@ def test_records_are_sorted(tmp_path):
 def test_teachers_and_plan(tmp_path):
     store = Store(tmp_path)
     assert store.plan() is None
-    assert store.teacher("base-sst2") is None
+    assert store.teacher("base-sst2", "fingerprint-of-sst2") is None
     store.save_plan(plan())
     store.save_teacher(teacher_record("sst2", 0.5))
     store.save_teacher(teacher_record("sst2"))
     store.save_teacher(teacher_record("squad"))
     assert store.plan() == plan()
-    assert store.teacher("base-sst2") == teacher_record("sst2")
+    assert store.teacher("base-sst2", "fingerprint-of-sst2") == teacher_record("sst2")
     assert [t.task for t in store.teachers()] == ["squad", "sst2"]
+
+
+def test_a_teacher_has_a_record_for_each_set_of_examples(tmp_path):
+    store, first = Store(tmp_path), teacher_record("sst2")
+    other = teacher_record("sst2", 0.5, data_fingerprint="others")
+    store.save_teacher(first, PREDICTIONS)
+    before = files(tmp_path)
+    store.save_teacher(other, PREDICTIONS[:1])
+    assert store.teachers() == [first, other]
+    assert store.teacher("base-sst2", "others") == other
+    assert store.teacher("base-sst2", "fingerprint-of-sst2") == first
+    assert before < files(tmp_path)
+    assert len(pd.read_parquet(store.folder_of(first) / "predictions.parquet")) == len(PREDICTIONS)
+    (tmp_path / "teachers" / "base-sst2-others").rename(tmp_path / "teachers" / "base-sst2-wrong")
+    with pytest.raises(UserError, match="the record has key base-sst2, expected base-sst2-wrong"):
+        store.teacher("base-sst2", "wrong")
+
+
+def test_the_teacher_of_an_older_version_stays_in_its_folder(tmp_path):
+    store, record = Store(tmp_path), teacher_record("sst2")
+    store.save_teacher(record, PREDICTIONS)
+    in_older_layout(store, record)
+    older = tmp_path / "teachers" / "base-sst2"
+    assert store.folder_of(record) == older
+    assert store.teacher("base-sst2", "others") is None
+    store.save_teacher(record.model_copy(update={"floor": 0.5}))
+    store.save_teacher(teacher_record("sst2", data_fingerprint="others"))
+    assert sorted(path.name for path in older.parent.iterdir()) == ["base-sst2", "base-sst2-others"]
+    assert store.teacher("base-sst2", "fingerprint-of-sst2").floor == store.teacher("base-sst2", None).floor == 0.5
+    checksums.verify(older)
 
 
 def test_a_kill_leaves_the_old_plan(tmp_path, monkeypatch):

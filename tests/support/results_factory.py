@@ -156,6 +156,17 @@ def plan(
     return PlanFile(**(given | changes))
 
 
+def plan_with_examples() -> PlanFile:
+    """`plan`, as this version writes it: it names the examples that are scored."""
+    named = [task.model_copy(update={"data_fingerprint": f"fingerprint-of-{task.name}"}) for task in (SST2, SQUAD)]
+    return plan(named)
+
+
+def in_older_layout(store: Store, record: TeacherRecord) -> None:
+    """Move a teacher to the folder that older versions gave it."""
+    store.folder_of(record).rename(store.folder / "teachers" / record.key)
+
+
 def answers(task: str, key: str, score: float, examples: int = 100) -> pd.DataFrame:
     """Predictions that give the score (accuracy, or SQuAD's F1 in percent); which are wrong is drawn by the key."""
     right = np.arange(examples) < round(score * examples / (100 if task == "squad" else 1))

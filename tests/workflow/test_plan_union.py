@@ -17,7 +17,7 @@ from harness.storage.plan_file import (
 from harness.workflow.plan_columns import PlanSource
 from harness.workflow.plan_union import union
 from tests.support import damaged_results
-from tests.support.results_factory import SQUAD, SST2, plan
+from tests.support.results_factory import SQUAD, SST2, plan, plan_with_examples
 
 
 def source(name, planned, parts=None, done=()):
@@ -125,6 +125,20 @@ def test_other_keys_are_refused_with_the_parts_that_differ():
     assert "--prefer first|last" in message
     assert "task squad" not in message
     assert "`harness plan SUITE` names the parts" in refusal(plan(), other)
+
+
+def test_plans_that_score_different_examples_are_refused():
+    known = plan_with_examples()
+    sst2, squad = known.tasks
+    other = only(known, labels=["kd"])
+    other = other.model_copy(update={"tasks": [sst2.model_copy(update={"data_fingerprint": "others"}), squad]})
+    mine = only(known, labels=["finetune"])
+    expected = "task sst2: runs in a and b score different examples: fingerprint-of-sst2 and others"
+    assert expected in refusal(mine, other)
+    united = unite(mine, other, prefer="last", done=((), ("sst2",)))
+    assert [task.data_fingerprint for task in united.plan.tasks] == ["others", "fingerprint-of-squad"]
+    assert expected in united.decisions[0]
+    assert unite(only(plan(), labels=["finetune"]), mine).plan.tasks == known.tasks, "plans of older versions lack them"
 
 
 PARTS = {

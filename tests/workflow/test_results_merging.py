@@ -22,7 +22,9 @@ from tests.support.results_factory import (
     cost,
     failed,
     fill,
+    in_older_layout,
     plan,
+    plan_with_examples,
     provenance,
     run_key,
     run_record,
@@ -198,7 +200,7 @@ def test_failures_of_what_another_folder_has_built_are_dropped(tmp_path):
     one, other = halves(tmp_path, answered=False)
     for key in ("base-sst2", "augmentation"):
         Store(one).save_failure(FailureRecord(key=key, title=key, error="x", cause="x", provenance=provenance()))
-    shutil.rmtree(one / "teachers" / "base-sst2")
+    shutil.rmtree(Store(one).folder_of(teacher_record("sst2")))
     store = merge_results([other], one).store
     assert store.failure("base-sst2") is None
     assert store.failure("augmentation") is not None
@@ -207,8 +209,28 @@ def test_failures_of_what_another_folder_has_built_are_dropped(tmp_path):
 def test_teachers_of_different_scores_are_refused(tmp_path):
     one, other = fill(tmp_path / "a"), fill(tmp_path / "b")
     other.save_teacher(teacher_record("sst2", 0.5))
-    with pytest.raises(UserError, match="teachers/base-sst2: the same key has different results: score"):
+    with pytest.raises(
+        UserError, match="teachers/base-sst2-fingerprint-of-sst2: the same key has different results: score"
+    ):
         merge_results([one.folder, other.folder], tmp_path / "m")
+
+
+def test_a_teacher_on_other_examples_is_another_result(tmp_path):
+    """It is merged beside the others, also if a folder is of an older version; the board shows the planned ones."""
+    one, other = (fill(tmp_path / name, plan_with_examples(), answered=True) for name in "ab")
+    others = teacher_record("sst2", 0.5, data_fingerprint="others")
+    other.save_teacher(others)
+    in_older_layout(other, others)
+    in_older_layout(one, teacher_record("sst2"))
+    before = files(one.folder / "teachers" / "base-sst2")
+    merged = merge_results([other.folder], one.folder)
+    assert (merged.copied["teachers"], merged.kept["teachers"], merged.shared) == (1, 2, 26)
+    assert merged.aside is None
+    assert files(one.folder / "teachers" / "base-sst2") == before
+    assert merged.store.teacher("base-sst2", "others") == others
+    assert merged.store.folder_of(others).name == "base-sst2-others"
+    assert "92.0" in merged.report.markdown
+    assert check_folder(one.folder, repair=False) == 0
 
 
 def test_latency_stays_with_its_machine_and_the_newest_measurement_of_a_key_is_kept(tmp_path):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.execution import augmented_data, teacher_runs, text_students
+from harness.execution.ray_engine.transport import Roots
 from harness.planning.job_graph import Artifact, AssistantCopy, TeacherTraining
 from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
 from harness.planning.tuning_studies import Study
-from harness.storage import cache_dir
+from harness.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,27 @@ class ArtifactFiles:
     sources: tuple[str, ...] = ()
 
 
-def files_of(artifact: Artifact) -> ArtifactFiles:
-    """The files of an artifact."""
+def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
+    """The files of an artifact. `roots`: the folders of this machine."""
     work = artifact.work
-    root = cache_dir.root()
     if isinstance(work, RunJob):
         run, examples = f"store/runs/{artifact.key}", _examples(work.data.validation_fingerprint)
         return ArtifactFiles(None, (run, examples), (), (f"store/checkpoints/{artifact.key}.pt",))
     if isinstance(work, TeacherTraining):
-        folder = f"cache/{teacher_runs.folder(work.members[0]).relative_to(root).as_posix()}"
-        teachers = [f"store/teachers/{member.key}" for member in work.members]
-        examples = _examples(work.members[0].data.validation_fingerprint)
+        first, store = work.members[0], Store(roots.store)
+        folder, fingerprint = roots.name(teacher_runs.folder(first)), first.data.validation_fingerprint
+        teachers = [roots.name(store.teacher_folder(member.key, fingerprint)) for member in work.members]
         records = tuple(f"{teacher}/record.json" for teacher in teachers)
-        return ArtifactFiles(folder, (*teachers, examples), records, (f"{folder}.pt",))
+        return ArtifactFiles(folder, (*teachers, _examples(fingerprint)), records, (f"{folder}.pt",))
     if isinstance(work, AssistantCopy):
-        folder = f"cache/{teacher_runs.folder(work.teacher).relative_to(root).as_posix()}"
         run = f"store/runs/{work.teacher.key}"
-        return ArtifactFiles(folder, sources=(f"{run}/student", f"{run}/record.json", f"{run}/checksums.json"))
+        sources = (f"{run}/student", f"{run}/record.json", f"{run}/checksums.json")
+        return ArtifactFiles(roots.name(teacher_runs.folder(work.teacher)), sources=sources)
     if isinstance(work, TextStageJob):
-        folder = f"cache/{text_students.folder(work).relative_to(root).as_posix()}"
+        folder = roots.name(text_students.folder(work))
         return ArtifactFiles(folder, (f"store/general/{artifact.key}",), (), (f"{folder}.pt",))
     if isinstance(work, AugmentationJob):
-        return ArtifactFiles(f"cache/{augmented_data.folder(work).relative_to(root).as_posix()}")
+        return ArtifactFiles(roots.name(augmented_data.folder(work)))
     if isinstance(work, Study):
         record, journal = f"store/tuning/{artifact.key}.json", f"store/tuning/{artifact.key}.log"
         return ArtifactFiles(None, (record, journal), (record,), (journal,))

@@ -140,7 +140,7 @@ class TaskLoop:
             return
         attempt.started = True
         lost = self._lost(attempt)
-        others = {name for key in lost for name in files_of(attempt.artifacts[key]).checkpoints}
+        others = {name for key in lost for name in files_of(attempt.artifacts[key], self.tasks.roots).checkpoints}
         checkpoints = {name: content for name, content in message.checkpoints.items() if name not in others}
         if checkpoints:
             transport.write(checkpoints, self.tasks.roots)
@@ -158,7 +158,7 @@ class TaskLoop:
             transport.write(ended.files, self.tasks.roots)
         self.progress.finish(artifact, ended.error)
         if ended.error is None or isinstance(artifact.work, RunJob):
-            self._forget(set(files_of(artifact).checkpoints))
+            self._forget(set(files_of(artifact, self.tasks.roots).checkpoints))
 
     def _forget(self, checkpoints: set[str]) -> None:
         for name in checkpoints:

@@ -54,7 +54,7 @@ class Tasks:
         `checkpoints`: names of checkpoints from earlier attempts, besides those that the artifacts name.
         """
         needed = [self.artifacts[need] for artifact in artifacts for need in artifact.needs]
-        own, other = [files_of(artifact) for artifact in artifacts], [files_of(artifact) for artifact in needed]
+        own, other = ([files_of(artifact, self.roots) for artifact in part] for part in (artifacts, needed))
         names = [name for files in own for name in (*files.checkpoints, *files.records, *files.sources)]
         names += [name for files in other for name in files.records]
         kept = [files.cached for files in own if files.cached and checksums.is_intact(self.roots.path(files.cached))]

@@ -97,7 +97,7 @@ def _execute(
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, outbox.stopped)
 
         def finish(artifact: Artifact, error: str | None) -> None:
-            files = files_of(artifact)
+            files = files_of(artifact, roots)
             cached = (files.cached,) if files.cached and not error and not _shares_cache(assignment) else ()
             outbox.finish(artifact.key, error, (*files.results, *cached))
 
@@ -149,7 +149,7 @@ def _shares_cache(assignment: Assignment) -> bool:
 
 def _checkpoints(artifacts: Sequence[Artifact], roots: Roots, *, shared: bool) -> list[Path]:
     """The checkpoints that exist, as far as the driver's machine has not the same file."""
-    cached = [roots.path(name) for artifact in artifacts for name in files_of(artifact).checkpoints]
+    cached = [roots.path(name) for artifact in artifacts for name in files_of(artifact, roots).checkpoints]
     own = [path for path in cached if path.is_relative_to(roots.cache) and path.exists() and not shared]
     return [*own, *roots.store.glob("checkpoints/*.pt"), *roots.store.glob("tuning/*.log")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -47,12 +47,14 @@ class StudentCohorts:
         context: the environment of the jobs.
         tokenized: tokenized tasks, shared with the training of teachers.
         missing: all runs that still have to be trained. Their teachers' outputs are computed in one pass.
+        studies: key of a run that is a trial -> key of its tuning, whose folder has the trial's checkpoint.
     """
 
     plan: Plan
     context: JobContext
     tokenized: TokenizedTasks
     missing: Sequence[RunJob]
+    studies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +154,7 @@ class StudentCohorts:
         return Teacher(job.name, model, data.tokenizer_id, self.device)
 
     def _checkpoint(self, run: Run) -> Path:
-        return self.context.store.checkpoint(run.id.key)
+        return self.context.store.checkpoint(run.id.key, self.studies.get(run.id.key))
 
     def _teacher(
         self, name: str, job: TeacherJob, data: TokenizedTask, jobs: Sequence[RunJob], runs: Sequence[Run]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.api.errors import UserError
@@ -42,6 +42,8 @@ class _Tuning:
         while unfinished := [journal for journal in journals if len(journal.trials) < journal.study.spec.trials]:
             self._round(unfinished)
         for journal in journals:
+            # First: a kill between the two leaves nothing behind, and the journal has all trials.
+            atomic_writes.forget(store.trial_checkpoints(journal.study.key))
             store.save_tuning(self._record(journal, started))
 
     def _round(self, journals: Sequence[Journal]) -> None:
@@ -64,15 +66,17 @@ class _Tuning:
                 journal.add(_failed_trial(number, values, str(error)))
             else:
                 proposed[job.planned.key] = _ProposedTrial(journal, values, job)
-        for cohort in self.cohorts.plan.cohorts([trial.job for trial in proposed.values()]):
-            for student in self.cohorts.train(cohort):
+        studies = {key: trial.journal.study.key for key, trial in proposed.items()}
+        cohorts = replace(self.cohorts, studies=studies)
+        for cohort in cohorts.plan.cohorts([trial.job for trial in proposed.values()]):
+            for student in cohorts.train(cohort):
                 key = student.job.planned.key
                 journal, values = proposed[key].journal, proposed[key].values
                 if isinstance(student, UnbuiltStudent):
                     journal.add(_failed_trial(len(journal.trials), values, student.error))
                 else:
                     journal.add(self._trial(student, values))
-                atomic_writes.forget(self.cohorts.context.store.checkpoint(key))
+                atomic_writes.forget(cohorts.context.store.checkpoint(key, studies[key]))
 
     def _trial(self, student: FinishedStudent, values: Mapping[str, Any]) -> Trial:
         """Score a trial's run on the held-out split. An exception in it fails this trial only."""

@@ -16,6 +16,7 @@
     DIR/<suite>/tuning/<key>.log                Optuna's journal of the trials
     DIR/<suite>/examples/<fingerprint>.parquet  the texts of a task's scored examples
     DIR/<suite>/checkpoints/<key>.pt            checkpoint of an unfinished run
+    DIR/<suite>/checkpoints/<study>/<key>.pt    checkpoint of an unfinished trial of a tuning
     DIR/<suite>/set-aside/<time>/               results that `harness rerun` replaced
     DIR/<suite>/failures/<key>.json             why a teacher, a text stage, ... could not be built
 """
@@ -111,9 +112,13 @@ class Store:
             return self.run_folder(result.key)
         return self.teacher_folder(result.key, result.data_fingerprint)
 
-    def checkpoint(self, key: str) -> Path:
-        """Path of the checkpoint of an unfinished run. Its folder may not exist."""
-        return self.folder / "checkpoints" / f"{key}.pt"
+    def checkpoint(self, key: str, study: str | None = None) -> Path:
+        """Path of the checkpoint of an unfinished run, or trial of the tuning `study`. Its folder may not exist."""
+        return (self.folder / "checkpoints" if study is None else self.trial_checkpoints(study)) / f"{key}.pt"
+
+    def trial_checkpoints(self, study: str) -> Path:
+        """Folder of the checkpoints of a tuning's unfinished trials. It may not exist."""
+        return self.folder / "checkpoints" / study
 
     def record(self, key: str) -> RunRecord | None:
         """Return the record of a run, completed or failed; None if the run has not ended."""

@@ -213,6 +213,9 @@ def _copies(selection: Selection, contents: Sequence[Contents], target: Path) ->
     completed = [key for key, run in selection.runs.items() if run.record.status == "completed"]
     for path in first_files(contents, "checkpoints/*.pt", completed):
         yield _file("checkpoints", path, target)
+    for path in first_files(contents, "checkpoints/*/*.pt"):
+        if path.parent.name not in selection.tunings:
+            yield _Copy("checkpoints", path, target / "checkpoints" / path.parent.name / path.name)
     yield from _files("latency", selection.latencies, target)
     yield from _files("failures", selection.failures, target)
 

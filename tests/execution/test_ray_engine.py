@@ -300,16 +300,29 @@ def test_an_interrupted_and_then_killed_driver_is_continued(small, address, long
     assert_same_bits(results(small.store()), long_results)
 
 
+@nightly
+def test_the_trials_of_an_interrupted_tuning_are_continued(small, address):
+    settings = (*LONG, "methods=[finetune]", "tuning={trials: 2}")
+    process, folder = command(small, address, *settings), small.store().folder
+    wait_until(lambda: begun(small, "*/*.pt"), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(PATIENCE) == 130
+    watcher = Watcher()
+    assert not on_ray(small, address, *settings, watcher=watcher).failed
+    assert next(event for event in watcher.started if event.run.role == "trial").step > 0
+    assert not list(folder.glob("checkpoints/*"))
+
+
 def command(small, address, *settings):
     """`harness run --engine ray` in a process group of its own."""
     arguments = ["run", "small.yaml", "--quiet", "--engine", "ray", "--address", address, *set_options(settings)]
     return ForkedCommand(arguments, small.folder, new_group=True)
 
 
-def begun(small):
-    """Name -> stage and step of each checkpoint of a run after its first step."""
+def begun(small, pattern="*.pt"):
+    """Name -> stage and step of each checkpoint of a run, or trial, after its first step."""
     places = {}
-    for path in (small.store().folder / "checkpoints").glob("*.pt"):
+    for path in (small.store().folder / "checkpoints").glob(pattern):
         with suppress(FileNotFoundError):  # a later one replaces it, or the run has ended
             progress = torch.load(path, weights_only=True)["progress"]
             places[path.name] = progress["number"], progress["step"]

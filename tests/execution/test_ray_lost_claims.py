@@ -11,6 +11,7 @@ from harness.execution.ray_engine.messages import Ended, Message
 from harness.execution.ray_engine.task_loop import TaskLoop, _Attempt
 from harness.execution.ray_engine.transport import Roots
 from harness.planning import graph_builder
+from harness.storage.store import Store
 
 
 def content(text):
@@ -40,16 +41,20 @@ def remote(mailbox):
 
 
 @pytest.fixture
-def driver(small, tmp_path):
-    """An execution with one task that builds two runs, of which another process has claimed the first."""
-    plan = small.plan("methods=[finetune, logit_kd]", "seeds=[1]")
-    (job,) = (job for job in graph_builder.build(plan, plan.runs).jobs if job.kind == "cohort")
+def driver(small, tmp_path, request):
+    """An execution with one task that builds two runs, of which another process has claimed the first.
+
+    Or two tunings, with the parameter ``tuning``.
+    """
+    kind = getattr(request, "param", "cohort")
+    plan = small.plan("methods=[finetune, logit_kd]", "seeds=[1]", "tuning={trials: 3}")
+    (job,) = (job for job in graph_builder.build(plan, plan.runs).jobs if job.kind == kind)
     lost, held = job.artifacts
     mailbox, finished, notified = Mailbox(), [], []
     progress = SimpleNamespace(
         lost_a_claim=lambda keys: lost.key in keys,
         finish=lambda artifact, error: finished.append((artifact.key, error)),
-        builders={"cohort": SimpleNamespace(is_done=lambda artifact: False)},
+        builders={kind: SimpleNamespace(is_done=lambda artifact: False)},
         context=SimpleNamespace(host=SimpleNamespace(notify=lambda hook, event: notified.append(event))),
     )
     tasks = SimpleNamespace(ray=FakeRay(), mailbox=remote(mailbox), roots=Roots(tmp_path / "store", tmp_path / "cache"))
@@ -79,6 +84,39 @@ def test_results_of_the_other_runs_are_stored_and_the_worker_saves_its_state(dri
     assert driver.tasks.ray.cancelled == []
     assert driver.mailbox.post(Message(7)), "the worker is asked to stop"
     assert not driver.mailbox.post(Message(8)), "others are not"
+
+
+@pytest.mark.parametrize("driver", ["tuning"], indirect=True)
+def test_checkpoints_of_trials_are_kept_until_their_trials_end_elsewhere_or_their_tuning_does(driver):
+    lost, held, store = driver.lost.key, driver.held.key, Store(driver.tasks.roots.store)
+    trials = [store.checkpoint(trial, study) for study in (lost, held) for trial in ("ended", "running")]
+    names = [driver.tasks.roots.name(path) for path in trials]
+    store.trial_checkpoints(lost).mkdir(parents=True)
+    (others := store.checkpoint("ended", lost)).write_bytes(b"of the other process")
+    driver.mailbox.post(Message(7, checkpoints={name: content("state") for name in names}))
+    driver.execution._wait()
+    assert sorted(store.folder.rglob("*.pt")) == sorted([others, *trials[2:]])
+    driver.mailbox.post(Message(7, removed=(names[0], names[2])))
+    driver.execution._wait()
+    assert sorted(store.folder.rglob("*.pt")) == sorted([others, trials[3]])
+    journal = {f"store/tuning/{held}.log": content("trials")}
+    driver.mailbox.post(Message(7, ended=Ended(held, None, journal)))
+    driver.execution._wait()
+    assert list(store.folder.rglob("*.pt")) == [others]
+    assert not store.trial_checkpoints(held).exists()
+    assert store.journal(held).exists()
+
+
+def test_the_checkpoint_of_a_run_stays_until_its_results_arrive(driver):
+    held, store = driver.held.key, Store(driver.tasks.roots.store)
+    name = f"store/checkpoints/{held}.pt"
+    driver.mailbox.post(Message(7, checkpoints={name: content("state")}))
+    driver.mailbox.post(Message(7, removed=(name,)))
+    driver.execution._wait()
+    assert store.checkpoint(held).exists()
+    driver.mailbox.post(Message(7, ended=Ended(held, None, {f"store/runs/{held}/record.json": content("{}")})))
+    driver.execution._wait()
+    assert not store.checkpoint(held).exists()
 
 
 def test_a_task_that_has_not_started_is_cancelled_once(driver):

@@ -6,6 +6,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,17 +16,19 @@ from harness.api.errors import UserError
 from harness.api.events import RunFinished, RunId, StepLogged
 from harness.execution import portable_plan
 from harness.execution.claims import Claims
-from harness.execution.ray_engine import cluster, input_files, transport
+from harness.execution.ray_engine import cluster, input_files, transport, worker
 from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.cluster import WorkerResources
 from harness.execution.ray_engine.mailbox import Mailbox
 from harness.execution.ray_engine.messages import Assignment
 from harness.execution.ray_engine.outbox import Outbox
+from harness.execution.ray_engine.tasks import Tasks
 from harness.execution.ray_engine.transport import Roots
 from harness.execution.ray_engine.worker import check_versions, place_of, versions, work
 from harness.planning import graph_builder
 from harness.plugin_host.host import Host
-from harness.storage import cache_dir, checksums
+from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage.store import Store
 from harness.workflow.suite_execution import RunOptions, engine_of
 from tests.support.results_factory import in_older_layout
 
@@ -188,6 +191,58 @@ def test_checkpoints_are_reported_when_they_change(roots):
         pass
     sent = [message.checkpoints for message in mailbox.take()]
     assert [bytes(files["store/checkpoints/k.pt"]) for files in sent if files] == [b"first"]
+
+
+def test_removed_checkpoints_are_reported_once(roots):
+    mailbox = Mailbox()
+    path = roots.path("store/checkpoints/k.pt")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"state")
+    box = outbox(mailbox, roots)
+    path.unlink()
+    with box.reporting():
+        pass
+    first, *others = [message.removed for message in mailbox.take()]
+    assert first == ("store/checkpoints/k.pt",)
+    assert set(others) == {()}
+
+
+class Started:
+    """Ray without a cluster: a task that is started is its assignment."""
+
+    def remote(self, function):
+        return self
+
+    def options(self, **options):
+        return SimpleNamespace(remote=lambda payload, versions, assignment, mailbox: assignment)
+
+
+@pytest.mark.parametrize("kind", ["tuning", "cohort"])
+def test_a_new_driver_sends_what_workers_of_an_earlier_one_have_saved(small, roots, elsewhere, monkeypatch, kind):
+    """A worker reports the checkpoints of runs and trials; a driver that starts later sends them to the next worker."""
+    monkeypatch.setenv("HARNESS_CACHE", str(roots.cache))
+    plan = small.plan("methods=[finetune]", "seeds=[1]", "tuning={trials: 3}")
+    (job,) = (job for job in graph_builder.build(plan, plan.runs).jobs if job.kind == kind)
+    (artifact,) = job.artifacts
+    store = Store(roots.store)
+    if kind == "tuning":
+        study = artifact.work
+        saved = [store.journal(study.key), store.checkpoint(study.trial(1, study.defaults).planned.key, study.key)]
+    else:
+        saved = [store.checkpoint(artifact.key)]
+    partial = atomic_writes.partial_path(saved[-1])
+    for path in (*saved, partial, store.checkpoint("of another artifact")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"state")
+    assert worker._checkpoints([artifact], roots, shared=False) == saved
+    artifacts = {each.key: each for each in (artifact, *plan_artifacts(plan))}
+    tasks = Tasks(Started(), None, None, artifacts, {}, 1, WorkerResources(1, 0), 2**30, "mark", roots)
+    assignment = tasks.start(1, job, [artifact])
+    assert set(assignment.files) == {roots.name(path) for path in saved}
+
+
+def plan_artifacts(plan):
+    return [artifact for job in graph_builder.build(plan, plan.runs).jobs for artifact in job.artifacts]
 
 
 def test_the_end_of_a_run_is_reported_with_its_results(roots):

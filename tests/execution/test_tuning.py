@@ -9,6 +9,8 @@ import torch
 
 from harness import hookimpl
 from harness.reporting import report
+from harness.storage import atomic_writes
+from harness.storage.store import Store
 from tests.support.forked_commands import ForkedCommand, set_options
 from tests.support.student_weights import student_weights
 
@@ -248,7 +250,7 @@ def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     arguments = ["run", "small.yaml", "--quiet", "--plugin", "leans.py", *set_options((*SUITE, *longer))]
     process = ForkedCommand(arguments, small.folder)
     store, limit = small.store(), time.monotonic() + 120
-    while len(list((store.folder / "checkpoints").glob("*.pt"))) < 3 or ended(store) < 3:
+    while len(list((store.folder / "checkpoints").glob("*/*.pt"))) < 3 or ended(store) < 3:
         assert process.poll() is None, process.errors
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -261,6 +263,31 @@ def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     suite(*longer)
     assert trials(store) == resumed
     assert same(weights(store, "leans"), tensors)
+
+
+def test_a_kill_after_the_last_trial_leaves_no_checkpoint(suite, monkeypatch):
+    """The first kill comes before the checkpoint of the last trial is removed, the second after all have been."""
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    remove = atomic_writes.remove
+    with monkeypatch.context() as patch:
+        store = suite.small.store()
+        patch.setattr(atomic_writes, "remove", lambda path: killed() if ended(store) == 4 else remove(path))
+        with pytest.raises(KeyboardInterrupt):
+            suite(*WITH_CHECKPOINTS)
+    (left,) = store.folder.glob("checkpoints/*/*.pt")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_tuning", killed)
+        with pytest.raises(KeyboardInterrupt):
+            suite(*WITH_CHECKPOINTS)
+    assert not left.parent.exists()
+    suite(*WITH_CHECKPOINTS)
+    assert not list(store.folder.glob("checkpoints/*"))
+
+
+WITH_CHECKPOINTS = ("methods=[leans]", "training.checkpoint_every=5")
 
 
 def ended(store):

@@ -234,6 +234,8 @@ def test_a_kill_leaves_the_old_plan(tmp_path, monkeypatch):
 def test_a_checkpoint_path_does_not_create_folders(tmp_path):
     store = Store(tmp_path / "suite")
     assert store.checkpoint("k") == tmp_path / "suite" / "checkpoints" / "k.pt"
+    assert store.checkpoint("k", "study") == store.trial_checkpoints("study") / "k.pt"
+    assert store.trial_checkpoints("study") == tmp_path / "suite" / "checkpoints" / "study"
     assert not (tmp_path / "suite").exists()
 
 

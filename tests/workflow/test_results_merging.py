@@ -261,8 +261,10 @@ def test_tunings_text_stages_examples_and_unfinished_work(tmp_path):
         (other, "examples/f1.parquet", "texts"),
         (one, f"checkpoints/{KEY}.pt", "state"),
         (other, f"checkpoints/{run_key('sst2', 'kd', 'big', 2)}.pt", "state"),
+        (one, "checkpoints/study/ended.pt", "state"),
+        (other, "checkpoints/unfinished/running.pt", "state"),
     ):
-        (store.folder / name).parent.mkdir(exist_ok=True)
+        (store.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (store.folder / name).write_text(text)
     one.save(run_record("sst2", "kd", "big", 2, 0.86))
     store = merge_results([one.folder, other.folder], tmp_path / "m").store
@@ -270,7 +272,8 @@ def test_tunings_text_stages_examples_and_unfinished_work(tmp_path):
     journals = {path.stem: path.read_text() for path in store.folder.glob("tuning/*.log")}
     assert journals == {"unfinished": "one", "study": "journal"}
     assert (store.folder / "examples" / "f1.parquet").read_text() == "texts"
-    assert [path.stem for path in store.folder.glob("checkpoints/*")] == [KEY], "the other run is completed"
+    assert [path.stem for path in store.folder.glob("checkpoints/*.pt")] == [KEY], "the other run is completed"
+    assert list(store.folder.glob("checkpoints/*/*")) == [store.checkpoint("running", "unfinished")]
 
 
 def test_different_tunings_are_refused(tmp_path):

@@ -20,7 +20,8 @@ class ArtifactFiles:
         cached: the sealed folder in the cache that jobs read which need the artifact, if any.
         results: in the results folder.
         records: those of `results` from which a job continues, or which jobs read that need the artifact.
-        checkpoints: checkpoints of the unfinished artifact, and the journal of a tuning.
+        checkpoints: the checkpoint of the unfinished artifact; of a tuning the journal, and the folder of the
+            checkpoints of its trials.
         sources: in the results folder: what only its own job reads.
     """
 
@@ -29,6 +30,14 @@ class ArtifactFiles:
     records: tuple[str, ...] = ()
     checkpoints: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether the file `name` is a checkpoint of the artifact, or of one of its trials."""
+        return name in self.checkpoints or self.has_trial_checkpoint(name)
+
+    def has_trial_checkpoint(self, name: str) -> bool:
+        """Whether the file `name` is a checkpoint of one of the artifact's trials."""
+        return any(name.startswith(f"{own}/") for own in self.checkpoints)
 
 
 def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
@@ -54,7 +63,7 @@ def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
         return ArtifactFiles(roots.name(augmented_data.folder(work)))
     if isinstance(work, Study):
         record, journal = f"store/tuning/{artifact.key}.json", f"store/tuning/{artifact.key}.log"
-        return ArtifactFiles(None, (record, journal), (record,), (journal,))
+        return ArtifactFiles(None, (record, journal), (record,), (journal, f"store/checkpoints/{artifact.key}"))
     return ArtifactFiles()  # cached teacher outputs: each node computes its own
 
 

@@ -54,11 +54,20 @@ class Ended:
 
 @dataclass(frozen=True)
 class Message:
-    """A worker's message to the driver: events, changed checkpoints, and an artifact that ended."""
+    """A worker's message to the driver.
+
+    Attributes:
+        attempt: number of the attempt.
+        events: what happened since the last message.
+        checkpoints: those that changed since then.
+        removed: names of those that were removed since then.
+        ended: an artifact that ended.
+    """
 
     attempt: int
     events: tuple[Event, ...] = ()
     checkpoints: Files = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
     ended: Ended | None = None
 
 

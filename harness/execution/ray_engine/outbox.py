@@ -87,10 +87,12 @@ class Outbox(logging.Handler):
             count, ends = len(self._events), len(self._ends) if ended else 0
             events = (*self._events[:count], *self._ends[:ends])
             del self._events[:count], self._ends[:ends]
-            changed = {path: stamp for path in self._checkpoints() if (stamp := _stamp(path)) != self._sent.get(path)}
+            present = {path: _stamp(path) for path in self._checkpoints()}
+            changed = [path for path, stamp in present.items() if stamp != self._sent.get(path)]
+            removed = tuple(self._roots.name(path) for path in self._sent if path not in present)
             files = transport.read(map(self._roots.name, changed), self._roots)
-            self._sent |= changed
-            if self._post(Message(self._attempt, events, files, ended)):
+            self._sent = present
+            if self._post(Message(self._attempt, events, files, removed, ended)):
                 self._stopped.set()
 
 

@@ -70,8 +70,6 @@ class TaskLoop:
     stop: Callable[[], bool]
     _running: dict[int, _Attempt] = field(default_factory=dict)
     _numbers: Any = field(default_factory=itertools.count)
-    _checkpoints: dict[str, set[str]] = field(default_factory=dict)
-    """Job -> names of the checkpoints that its workers have sent."""
     _deaths: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Artifact, and step from which its worker continued -> number of workers that died."""
 
@@ -110,7 +108,7 @@ class TaskLoop:
 
     def _submit(self, job: Job, artifacts: Sequence[Artifact]) -> None:
         number = next(self._numbers)
-        reply = self.tasks.start(number, job, artifacts, self._checkpoints.get(job.key, ()))
+        reply = self.tasks.start(number, job, artifacts)
         self._running[number] = _Attempt(job, reply, {artifact.key: artifact for artifact in artifacts})
 
     def _wait(self) -> None:
@@ -140,11 +138,13 @@ class TaskLoop:
             return
         attempt.started = True
         lost = self._lost(attempt)
-        others = {name for key in lost for name in files_of(attempt.artifacts[key], self.tasks.roots).checkpoints}
-        checkpoints = {name: content for name, content in message.checkpoints.items() if name not in others}
-        if checkpoints:
-            transport.write(checkpoints, self.tasks.roots)
-            self._checkpoints.setdefault(attempt.job.key, set()).update(checkpoints)
+        for files in [
+            files_of(artifact, self.tasks.roots) for key, artifact in attempt.artifacts.items() if key not in lost
+        ]:
+            own = {name: content for name, content in message.checkpoints.items() if files.has_checkpoint(name)}
+            transport.write(own, self.tasks.roots)
+            # A trial is in the journal, which is written now. Other results may not have arrived: see `_store`.
+            self._forget(filter(files.has_trial_checkpoint, message.removed))
         is_lost = message.ended is not None and message.ended.artifact in lost
         if message.ended is not None and not is_lost:
             self._store(attempt.artifacts.pop(message.ended.artifact), message.ended, attempt.job)
@@ -158,12 +158,12 @@ class TaskLoop:
             transport.write(ended.files, self.tasks.roots)
         self.progress.finish(artifact, ended.error)
         if ended.error is None or isinstance(artifact.work, RunJob):
-            self._forget(set(files_of(artifact, self.tasks.roots).checkpoints))
+            files = files_of(artifact, self.tasks.roots)
+            self._forget(name for name in files.checkpoints if name not in files.results)  # a journal stays
 
-    def _forget(self, checkpoints: set[str]) -> None:
+    def _forget(self, checkpoints: Iterable[str]) -> None:
         for name in checkpoints:
-            if name.endswith(".pt"):  # the journal of a tuning stays
-                atomic_writes.forget(self.tasks.roots.path(name))
+            atomic_writes.forget(self.tasks.roots.path(name))
 
     def _notify(self, event: Event, attempt: _Attempt, is_lost: bool) -> None:
         """Pass an event to the observers, except the end of a run whose results were lost, so not stored."""
@@ -193,8 +193,6 @@ class TaskLoop:
             if reply.errors:
                 raise UserError(*(f"on a node of the Ray cluster: {error}" for error in reply.errors))
             self.tasks.send(reply.lacks)
-            if not attempt.artifacts:
-                self._forget(self._checkpoints.pop(attempt.job.key, set()))
         self.progress.release(attempt.artifacts)
 
     def _died(self, attempt: _Attempt, reason: str) -> None:

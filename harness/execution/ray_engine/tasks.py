@@ -48,11 +48,8 @@ class Tasks:
     roots: Roots
     _sent: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, attempt: int, job: Job, artifacts: Sequence[Artifact], checkpoints: Iterable[str]) -> Any:
-        """Start the task that builds `artifacts` of a job, and return the reference to its reply.
-
-        `checkpoints`: names of checkpoints from earlier attempts, besides those that the artifacts name.
-        """
+    def start(self, attempt: int, job: Job, artifacts: Sequence[Artifact]) -> Any:
+        """Start the task that builds `artifacts` of a job, and return the reference to its reply."""
         needed = [self.artifacts[need] for artifact in artifacts for need in artifact.needs]
         own, other = ([files_of(artifact, self.roots) for artifact in part] for part in (artifacts, needed))
         names = [name for files in own for name in (*files.checkpoints, *files.records, *files.sources)]
@@ -65,7 +62,7 @@ class Tasks:
             threads=self.threads,
             gpus=self.resources.gpus,
             cache_mark=self.cache_mark,
-            files=transport.read({*names, *checkpoints}, self.roots),
+            files=transport.read(set(names), self.roots),
             needs=tuple(dict.fromkeys([*kept, *(files.cached for files in other if files.cached)])),
             digests=self.digests,
             sent=dict(self._sent),

@@ -42,7 +42,8 @@ class Roots:
 
 def read(names: Iterable[str], roots: Roots) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
     """Read files, and all files below folders. Names of missing files are skipped."""
-    return {roots.name(file): np.fromfile(file, dtype=np.uint8) for name in names for file in _files(roots.path(name))}
+    found = (file for name in names for file in files_at(roots.path(name)))
+    return {roots.name(file): np.fromfile(file, dtype=np.uint8) for file in found}
 
 
 def write(files: Files, roots: Roots) -> None:
@@ -78,23 +79,24 @@ def write_folder(target: Path, contents: Files, *, sealed: bool = False) -> None
 def read_folder(path: Path) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
     """Read the files below a folder for `write_folder`, or a file and its name."""
     base = path.parent if path.is_file() else path
-    return {file.relative_to(base).as_posix(): np.fromfile(file, dtype=np.uint8) for file in _files(path)}
+    return {file.relative_to(base).as_posix(): np.fromfile(file, dtype=np.uint8) for file in files_at(path)}
 
 
 def digest(path: Path) -> str | None:
     """A checksum of the contents and relative names of a file or folder; None if there is nothing at `path`."""
     total = xxhash.xxh3_128()
-    files = _files(path)
-    for file in files:
+    found = files_at(path)
+    for file in found:
         total.update(f"{file.relative_to(path).as_posix()}\n{checksums.of_file(file)}\n".encode())
-    return total.hexdigest() if files else None
+    return total.hexdigest() if found else None
 
 
-def _files(path: Path) -> list[Path]:
-    """The files at or below a path, sorted, without bytecode."""
+def files_at(path: Path) -> list[Path]:
+    """The files at or below a path, sorted, without bytecode and temporary files of writers."""
     if path.is_file():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    found = (file for file in path.rglob("*") if "__pycache__" not in file.parts)
+    return sorted(file for file in found if file.suffix != atomic_writes.SUFFIX and file.is_file())
 
 
 def _unit(name: str) -> str:

@@ -149,9 +149,9 @@ def _shares_cache(assignment: Assignment) -> bool:
 
 def _checkpoints(artifacts: Sequence[Artifact], roots: Roots, *, shared: bool) -> list[Path]:
     """The checkpoints that exist, as far as the driver's machine has not the same file."""
-    cached = [roots.path(name) for artifact in artifacts for name in files_of(artifact, roots).checkpoints]
-    own = [path for path in cached if path.is_relative_to(roots.cache) and path.exists() and not shared]
-    return [*own, *roots.store.glob("checkpoints/*.pt"), *roots.store.glob("tuning/*.log")]
+    paths = [roots.path(name) for artifact in artifacts for name in files_of(artifact, roots).checkpoints]
+    own = [path for path in paths if path.is_relative_to(roots.store) or not shared]
+    return [file for path in own for file in transport.files_at(path)]
 
 
 def _is_here(name: str, assignment: Assignment, claims: Claims) -> bool:

@@ -56,8 +56,12 @@ def _read_results(plan: Plan, store: Store, but: Sequence[str]) -> None:
 
 
 def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
-    """Set the results of runs aside. Another process may read them while it executes a suite in the folder."""
-    old = [folder for key in keys if (folder := store.run_folder(key)).exists()]
+    """Set the results of runs aside. Another process may read them while it executes a suite in the folder.
+
+    So are checkpoints that a kill has left beside results: a training would continue from them, not start again.
+    """
+    done = [key for key in keys if store.run_folder(key).exists()]
+    old = [path for key in done for path in (store.run_folder(key), store.checkpoint(key)) if path.exists()]
     if not old:
         return
     with Claims() as claims, held_board(claims, store.folder, "results to set aside", say):

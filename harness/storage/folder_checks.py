@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.api.errors import UserError
 from harness.storage import atomic_writes, checksums, set_aside
 from harness.storage.disk_errors import DiskError
+from harness.storage.plan_file import PlanFile
 from harness.storage.store import OtherVersionError, Store
 
 DATA = ("predictions.parquet", "student")
@@ -95,8 +96,10 @@ class Findings:
 def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
     """Check the results folder of a suite. `check_journal` raises `CorruptFileError` for a damaged tuning journal."""
     findings, folder = Findings(), store.folder
+    plan = None
     with findings.part(folder / "plan.json"):
-        if store.plan() is None:
+        plan = store.plan()
+        if plan is None:
             findings.add(folder / "plan.json", State.UNFINISHED, "does not exist; the next run writes it")
     for kind, read in {"runs": store.record, "teachers": store.teacher_in, "general": store.general}.items():
         for path in folders(folder / kind):
@@ -109,7 +112,7 @@ def check(store: Store, check_journal: Callable[[Path], None]) -> Findings:
     for path in sorted(folder.glob("tuning/*.log")):
         with findings.part(path):
             check_journal(path)
-    check_checkpoints(folder / "checkpoints", findings)
+    _check_checkpoints(store, plan, findings)
     check_leftovers(folder, findings)
     return findings
 
@@ -145,9 +148,34 @@ def removed_data(folder: Path) -> list[str]:
     return removed
 
 
-def check_checkpoints(folder: Path, findings: Findings) -> None:
-    """Check the checkpoints of unfinished trainings in `folder`."""
+def _check_checkpoints(store: Store, plan: PlanFile | None, findings: Findings) -> None:
+    """Check the checkpoints of runs, and those of the trials of each tuning."""
+    planned = {run.key for run in plan.runs} if plan else set()
+    planned |= {study.key for study in plan.tuning.studies if study.key} if plan and plan.tuning else set()
+
+    def unused(key: str) -> str:
+        with suppress(UserError):  # a record that cannot be read has a finding of its own
+            if (record := store.record(key)) and record.status == "completed":
+                return "a checkpoint of a completed run"
+            if store.tuning(key):
+                return "checkpoints of a finished tuning"
+        return "of no run or tuning of plan.json" if plan and key not in planned else ""
+
+    folder = store.folder / "checkpoints"
+    check_checkpoints(folder, findings, unused)
+    for trials in folders(folder):
+        if reason := unused(trials.name):
+            findings.add(trials, State.LEFTOVER, reason)
+        else:
+            check_checkpoints(trials, findings, lambda key: "")
+
+
+def check_checkpoints(folder: Path, findings: Findings, unused: Callable[[str], str]) -> None:
+    """Check the checkpoints in `folder`. `unused` returns why no training continues from that of a key, else ``""``."""
     for path in sorted(folder.glob("*.pt")):
+        if reason := unused(path.stem):
+            findings.add(path, State.LEFTOVER, reason)
+            continue
         with findings.part(path):
             checksums.verify_appended(path)
 

@@ -12,6 +12,7 @@ import yaml
 from harness.cli import app
 from harness.cli.folder_check import check_folder
 from harness.storage import atomic_writes, checksums, process_identity, set_aside
+from harness.storage.store import Store
 from tests.conftest import SmallSuite
 from tests.execution.test_augmented_data import save_language_model
 from tests.execution.test_damaged_caches import KINDS, METHODS, damage_largest, flip_a_bit, outcome
@@ -121,8 +122,8 @@ def test_all_that_is_damaged_at_once(original, suite, capsys):
 
 def test_a_damaged_checkpoint_and_journal(suite, capsys):
     checkpoints = results(suite) / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-    (checkpoints / "0123.pt").write_bytes(b"no checksum")
+    (trials := checkpoints / unfinished_tuning(suite)).mkdir(parents=True)
+    (trials / "0123.pt").write_bytes(b"no checksum")
     journal = next(results(suite).glob("tuning/*.log"))
     journal.write_bytes(journal.read_bytes().replace(b'"seconds"', b'"seconbs"', 1))
     assert check_folder(results(suite), repair=True) == 0
@@ -130,6 +131,38 @@ def test_a_damaged_checkpoint_and_journal(suite, capsys):
     assert "0123.pt" in output
     assert "line 2 of" in output
     assert "2 set aside" in output
+
+
+def unfinished_tuning(suite):
+    """Make a tuning of the finished suite unfinished. Returns its key."""
+    record = next(results(suite).glob("tuning/*.json"))
+    record.unlink()
+    return record.stem
+
+
+def test_checkpoints_from_which_nothing_continues_are_leftovers(suite, capsys):
+    store, cache = Store(results(suite)), suite.folder / "cache"
+    completed, unfinished = store.plan().runs[:2]
+    shutil.rmtree(store.run_folder(unfinished.key))
+    finished, of_teacher, of_text = (
+        next(folder.glob(pattern)).with_suffix("").name
+        for folder, pattern in ((store.folder, "tuning/*.json"), (cache, "teachers/*"), (cache, "general/*"))
+    )
+    useless = [store.checkpoint(completed.key), store.checkpoint("not-planned"), store.checkpoint("trial", finished)]
+    useless += [cache / "teachers" / f"{of_teacher}.pt", cache / "general" / f"{of_text}.pt"]
+    useful = [store.checkpoint(unfinished.key), cache / "teachers" / "0123.pt"]
+    for path in (*useless, *useful):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"state")
+        checksums.append(path)
+    for folder in (store.folder, cache):
+        assert check_folder(folder, repair=False) == 0, "they do no harm"
+    assert capsys.readouterr().out.count(" leftover ") == len(useless)
+    for folder in (store.folder, cache):
+        assert check_folder(folder, repair=True) == 0
+    assert not any(path.exists() for path in useless)
+    assert not store.trial_checkpoints(finished).exists()
+    assert all(path.exists() for path in useful)
 
 
 def test_leftovers_and_claims_are_listed(suite, capsys):

@@ -70,10 +70,10 @@ class _TextStages:
     context: JobContext
 
     def target(self, artifact: Artifact) -> Path:
-        return text_students.folder(_work(artifact, TextStageJob))
+        return text_students.cached(_work(artifact, TextStageJob)).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        kept = text_students.is_kept(_work(artifact, TextStageJob)) if verify else self.target(artifact).exists()
+        kept = text_students.cached(_work(artifact, TextStageJob)).is_kept(verify=verify)
         return kept and self.context.store.general(artifact.key) is not None
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
@@ -87,10 +87,10 @@ class _Augmentations:
     context: JobContext
 
     def target(self, artifact: Artifact) -> Path:
-        return augmented_data.folder(_work(artifact, AugmentationJob))
+        return augmented_data.cached(_work(artifact, AugmentationJob)).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        return augmented_data.is_kept(_work(artifact, AugmentationJob)) if verify else self.target(artifact).exists()
+        return augmented_data.cached(_work(artifact, AugmentationJob)).is_kept(verify=verify)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
@@ -103,14 +103,13 @@ class _Teachers:
     scoring: TeacherScoring
 
     def target(self, artifact: Artifact) -> Path:
-        return teacher_runs.folder(_work(artifact, TeacherTraining).members[0])
+        return teacher_runs.cached(_work(artifact, TeacherTraining).members[0]).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         training = _work(artifact, TeacherTraining)
         if not all(map(self.scoring.is_complete, training.members)):
             return False
-        kept = teacher_runs.is_kept(training.members[0]) if verify else self.target(artifact).exists()
-        return kept or not training.weights_needed
+        return not training.weights_needed or teacher_runs.cached(training.members[0]).is_kept(verify=verify)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:
@@ -127,11 +126,10 @@ class _Assistants:
     context: JobContext
 
     def target(self, artifact: Artifact) -> Path:
-        return teacher_runs.folder(_work(artifact, AssistantCopy).teacher)
+        return teacher_runs.cached(_work(artifact, AssistantCopy).teacher).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        job = _work(artifact, AssistantCopy).teacher
-        return teacher_runs.is_kept(job) if verify else self.target(artifact).exists()
+        return teacher_runs.cached(_work(artifact, AssistantCopy).teacher).is_kept(verify=verify)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:

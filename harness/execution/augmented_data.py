@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError, describe
-from harness.execution.cache_integrity import found_intact
+from harness.execution.cached_folder import CachedFolder
 from harness.execution.context import JobContext
 from harness.execution.progress_events import Tell, preparing
 from harness.execution.signals import Interrupted
 from harness.models import masked_lm
 from harness.planning.jobs import AugmentationJob
-from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage import cache_dir
 from harness.storage.frozen_model import FrozenModel
 from harness.tasks.fingerprints import fingerprint
 
@@ -42,21 +42,17 @@ class AugmentedData(FrozenModel):
     parts: dict[str, Any]
 
 
-def folder(job: AugmentationJob) -> Path:
-    """The cache folder of the rows."""
-    return cache_dir.root() / "augmented" / job.key
-
-
-def is_kept(job: AugmentationJob) -> bool:
-    """Whether the cache has the rows and its files match their checksums."""
-    return checksums.is_intact(folder(job))
+def cached(job: AugmentationJob) -> CachedFolder:
+    """The rows in the cache."""
+    path = cache_dir.root() / "augmented" / job.key
+    return CachedFolder(path, f"training data of {job.data.task.name} for {job.label}")
 
 
 def load(job: AugmentationJob) -> Dataset:
     """Load the cached rows as a memory-mapped data set."""
     from datasets import Dataset
 
-    return Dataset.from_file(str(folder(job) / "rows.arrow"))
+    return Dataset.from_file(str(cached(job).path / "rows.arrow"))
 
 
 def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
@@ -66,12 +62,11 @@ def make(job: AugmentationJob, context: JobContext) -> AugmentedData:
         Interrupted: the process was asked to stop; nothing is stored.
         UserError: the model does not exist, or the method failed.
     """
-    target = folder(job)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not found_intact(target, f"training data of {job.data.task.name} for {job.label}"):
+    target = cached(job)
+    if not target.found_intact():
         model = _language_model(job, context)
-        with preparing(context.host, f"training data of {job.data.task.name} for {job.label}", "rows") as tell:
-            atomic_writes.write(target, lambda path: _fill(path, job, model, context.stop, tell))
+        with preparing(context.host, target.description, "rows") as tell:
+            target.write(lambda path: _fill(path, job, model, context.stop, tell))
     return about(job)
 
 
@@ -84,7 +79,7 @@ def _language_model(job: AugmentationJob, context: JobContext) -> masked_lm.Mask
 
 def about(job: AugmentationJob) -> AugmentedData:
     """Read the description of the rows, which must be cached."""
-    return AugmentedData.model_validate_json((folder(job) / "made.json").read_text(encoding="utf-8"))
+    return AugmentedData.model_validate_json((cached(job).path / "made.json").read_text(encoding="utf-8"))
 
 
 def _fill(
@@ -108,7 +103,6 @@ def _fill(
         parts=dict(job.parts),
     )
     (path / "made.json").write_text(description.model_dump_json(indent=1), encoding="utf-8")
-    checksums.seal(path)
 
 
 def _rows(job: AugmentationJob, model: masked_lm.MaskedLM | None) -> Iterator[dict[str, Any]]:

@@ -63,7 +63,7 @@ class SourceModels:
 
 def _checkpoint(job: RunJob) -> Path | None:
     """The checkpoint from which the student starts, if any."""
-    return text_students.folder(job.general) if job.general else job.checkpoint
+    return text_students.cached(job.general).path if job.general else job.checkpoint
 
 
 def prepare(

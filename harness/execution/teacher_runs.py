@@ -18,7 +18,7 @@ from harness.api.method import Method, MethodConfig
 from harness.api.seeds import derive
 from harness.config.teacher_schema import Architecture
 from harness.execution import cohort_driver, run_records
-from harness.execution.cache_integrity import found_intact
+from harness.execution.cached_folder import CachedFolder
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.models import heads, joint_teachers, pretrained
@@ -48,21 +48,17 @@ class FineTuneResult(FrozenModel):
     provenance: Provenance
 
 
-def folder(job: TeacherJob) -> Path:
-    """The cache folder of the fine-tuned teacher. Jointly trained teachers share a folder."""
-    return cache_dir.root() / "teachers" / (job.group.key if job.group else job.key)
-
-
-def is_kept(job: TeacherJob) -> bool:
-    """Whether the cache has the fine-tuned teacher and its files match their checksums."""
-    return checksums.is_intact(folder(job))
+def cached(job: TeacherJob) -> CachedFolder:
+    """The fine-tuned teacher in the cache. Jointly trained teachers share a folder."""
+    path = cache_dir.root() / "teachers" / (job.group.key if job.group else job.key)
+    return CachedFolder(path, f"teacher {job.name} on {job.data.task.name}")
 
 
 def load(job: TeacherJob, *, trust_remote_code: bool = False) -> PreTrainedModel | joint_teachers.Member:
     """Load the fine-tuned teacher from the cache, on the CPU."""
     if job.group:
-        return joint_teachers.load(folder(job), job.index, job.data.task)
-    return heads.load(folder(job), job.data.task, seed=0, trust_remote_code=trust_remote_code)
+        return joint_teachers.load(cached(job).path, job.index, job.data.task)
+    return heads.load(cached(job).path, job.data.task, seed=0, trust_remote_code=trust_remote_code)
 
 
 def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], context: JobContext) -> FineTuneResult:
@@ -75,9 +71,8 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
         Interrupted: the process was asked to stop; the next call continues.
         UserError: the training failed, or its weights are not finite.
     """
-    target = folder(job)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    found = found_intact(target, f"teacher {job.name} on {job.data.task.name}")
+    target = cached(job)
+    found = target.found_intact()
     if not found and not job.spec.finetune:
         _copy(job, target, context)
     elif not found:
@@ -85,7 +80,7 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
         others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
         trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
         _train(job, trainee, tokenized[0], target, context)
-    return FineTuneResult.model_validate_json((target / "fit.json").read_text(encoding="utf-8"))
+    return FineTuneResult.model_validate_json((target.path / "fit.json").read_text(encoding="utf-8"))
 
 
 def copy_student(job: TeacherJob, store: Store) -> None:
@@ -95,10 +90,9 @@ def copy_student(job: TeacherJob, store: Store) -> None:
         UserError: the results folder does not have the student any more, or its files are damaged.
     """
     assert job.run is not None  # the plan makes such jobs for rows only
-    target, run = folder(job), store.run_folder(job.key)
+    target, run = cached(job), store.run_folder(job.key)
     student, planned = run / "student", job.run.planned
-    target.parent.mkdir(parents=True, exist_ok=True)
-    found_intact(target, f"teacher {job.name} on {planned.task}")
+    target.warn_if_damaged()
     remedy = f"train it again: harness rerun SUITE {job.key}"
     removed = [run / name for name in checksums.missing(run) if name.startswith("student/")]
     if removed or not student.is_dir():
@@ -109,12 +103,7 @@ def copy_student(job: TeacherJob, store: Store) -> None:
         checksums.verify_existing(run)
     except checksums.CorruptFileError as damage:
         raise UserError(f"{damage}; {remedy}") from None
-
-    def write(path: Path) -> None:
-        shutil.copytree(student, path, dirs_exist_ok=True)
-        checksums.seal(path)
-
-    atomic_writes.write(target, write)
+    target.write(lambda path: shutil.copytree(student, path))
 
 
 def untrained(job: TeacherJob, *, trust_remote_code: bool) -> PreTrainedModel:
@@ -171,7 +160,7 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
     return Trainee(method, members[0], lambda path: joint_teachers.save(members, path))
 
 
-def _copy(job: TeacherJob, target: Path, context: JobContext) -> None:
+def _copy(job: TeacherJob, target: CachedFolder, context: JobContext) -> None:
     """Store the fine-tuned checkpoint of a teacher in `target`, with its classes in the task's order."""
     assert job.checkpoint is not None  # the schema allows `finetune: false` with `model` only
     started = provenance.now()
@@ -185,10 +174,10 @@ def _copy(job: TeacherJob, target: Path, context: JobContext) -> None:
     fit = FineTuneResult(
         losses=[], cost=run_records.NO_COST, provenance=run_records.provenance_of(context.device, started)
     )
-    atomic_writes.write(target, lambda path: _export(model.save_pretrained, job, fit, path))
+    target.write(lambda path: _export(model.save_pretrained, job, fit, path))
 
 
-def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path, context: JobContext) -> None:
+def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: CachedFolder, context: JobContext) -> None:
     """Train the teacher as a cohort of one run, and store the result in `target`."""
     stream = cohort_driver.batch_stream(data, job.training, data_seed=job.seed)
     run = Run(
@@ -202,7 +191,7 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
         device=context.device,
         observe=run_records.reporter(context.host),
     )
-    checkpoint = target.with_name(f"{target.name}.pt")
+    checkpoint = target.path.with_name(f"{target.path.name}.pt")
     runs = cohort_driver.resume([run], lambda run: checkpoint)
     for finished in cohort_driver.train(Cohort(stream, {}, runs, context.device), lambda run: checkpoint, context):
         if run.error is not None:
@@ -212,10 +201,10 @@ def _train(job: TeacherJob, trainee: Trainee, data: TokenizedTask, target: Path,
         atomic_writes.forget(checkpoint)
 
 
-def _store(trainee: Trainee, job: TeacherJob, finished: FinishedRun, target: Path) -> None:
+def _store(trainee: Trainee, job: TeacherJob, finished: FinishedRun, target: CachedFolder) -> None:
     cost = _share(finished.cost(), job)
     fit = FineTuneResult(losses=finished.run.history, cost=cost, provenance=finished.provenance())
-    atomic_writes.write(target, lambda path: _export(trainee.save, job, fit, path))
+    target.write(lambda path: _export(trainee.save, job, fit, path))
 
 
 def _check_weights(run: Run, job: TeacherJob) -> None:
@@ -244,4 +233,3 @@ def _export(save: Callable[[Path], None], job: TeacherJob, fit: FineTuneResult, 
     if job.group is None:
         job.tokenizer_ref.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")
-    checksums.seal(path)

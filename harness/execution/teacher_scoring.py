@@ -59,7 +59,7 @@ class TeacherScoring:
         store, record = self.context.store, self._record(job)
         predictions: DataFrame | None = None
         event: RunFinished | None = None
-        if record is None or (weights_needed and not teacher_runs.is_kept(job)):
+        if record is None or (weights_needed and not teacher_runs.cached(job).is_kept()):
             record, predictions, event = self._train(job)
         floor = self._floor(job)
         store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))

@@ -13,7 +13,7 @@ from harness.api.events import RunFinished
 from harness.api.seeds import derive
 from harness.api.task import Splits
 from harness.execution import cohort_building, cohort_driver, run_records
-from harness.execution.cache_integrity import found_intact
+from harness.execution.cached_folder import CachedFolder
 from harness.execution.cohort_building import BuiltRuns
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
@@ -41,19 +41,14 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 
 
-def folder(job: TextStageJob) -> Path:
-    """The cache folder of the student: its record, and a checkpoint that plain transformers can load."""
-    return _root() / job.key
+def cached(job: TextStageJob) -> CachedFolder:
+    """The student in the cache: its record, and a checkpoint that plain transformers can load."""
+    return CachedFolder(_root() / job.key, f"student {job.student} of {job.label}")
 
 
 def _root() -> Path:
     """The cache folder of all text stages."""
     return cache_dir.root() / "general"
-
-
-def is_kept(job: TextStageJob) -> bool:
-    """Whether the cache has the student and its files match their checksums."""
-    return checksums.is_intact(folder(job))
 
 
 def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[TextStageJob, str | None]]:
@@ -68,8 +63,7 @@ def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[Te
         UserError: an assistant, or the pretrained model as a bare encoder, cannot be loaded.
     """
     device = str(context.device)
-    _root().mkdir(parents=True, exist_ok=True)
-    missing = [job for job in jobs if not found_intact(folder(job), f"student {job.student} of {job.label}")]
+    missing = [job for job in jobs if not cached(job).found_intact()]
     for job in jobs:
         if job not in missing:
             _copy_to_store(job, context.store)
@@ -111,10 +105,10 @@ def _checkpoint_of(run: Run) -> Path:
 
 def _copy_to_store(job: TextStageJob, store: Store) -> None:
     """Copy the student to the store, where it remains if the cache is deleted."""
-    record = (folder(job) / RECORD).read_text(encoding="utf-8")
+    record = (cached(job).path / RECORD).read_text(encoding="utf-8")
     ignored = shutil.ignore_patterns(RECORD, checksums.NAME)
     store.save_general(
-        GeneralRecord.model_validate_json(record), lambda path: shutil.copytree(folder(job), path, ignore=ignored)
+        GeneralRecord.model_validate_json(record), lambda path: shutil.copytree(cached(job).path, path, ignore=ignored)
     )
 
 
@@ -140,7 +134,7 @@ def _teacher(
     """
     first, trust = jobs[0], context.trust_remote_code
     if first.assistant is not None:
-        return heads.load(folder(first.assistant), TEXT_TASK, seed=0), jobs
+        return heads.load(cached(first.assistant).path, TEXT_TASK, seed=0), jobs
     if with_head := [job for job in jobs if _needs_logits(job)]:
         labels = ", ".join(dict.fromkeys(job.label for job in with_head))
         remedy = f"set `general: false` to train {labels} without a text stage"
@@ -234,9 +228,8 @@ def _store(job: TextStageJob, finished: FinishedRun) -> None:
             run.student.save_pretrained(path)
         job.tokenizer_ref.tokenizer.save_pretrained(path)
         (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        checksums.seal(path)
 
-    atomic_writes.write(folder(job), export)
+    cached(job).write(export)
 
 
 def _fail_if_not_finite(run: Run) -> None:

@@ -147,12 +147,12 @@ def _teacher(job: TeacherJob, plan: Plan, store: Store, metrics: Metrics) -> Can
 
     def load() -> PreTrainedModel:
         trust = plan.spec.trust_remote_code
-        if teacher_runs.is_kept(job):
+        if teacher_runs.cached(job).is_kept():
             return teacher_runs.load(job, trust_remote_code=trust)
         return teacher_runs.untrained(job, trust_remote_code=trust).eval()
 
     source = f"teacher `{job.key}` ({job.data.task.name})"
-    cached = teacher_runs.is_kept(job)
+    cached = teacher_runs.cached(job).is_kept()
     examples = EvaluationData(job.data, job.tokenizer_ref, job.training.max_length, metrics) if cached else None
     return Candidate(job.row, "teacher", source, record.size.model_dump(), load, examples=examples)
 

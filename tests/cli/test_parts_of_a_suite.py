@@ -140,7 +140,7 @@ def test_plan_shows_jobs_with_their_states(small, capsys):
     assert "waits for teacher base on order" in text
     (job,) = small.plan(*ONE).teachers
     with Claims() as other:
-        other.take(teacher_runs.folder(job), "teacher")
+        other.take(teacher_runs.cached(job).path, "teacher")
         assert planned(small, capsys, *ONE)["teacher base on order"]["state"] == "claimed"
         assert "claimed by process" in planned(small, capsys, *ONE, as_json=False)
     run(small, *ONE)

@@ -128,7 +128,7 @@ def test_the_rows_are_the_originals_and_their_variants(lm):
 
 def test_cached_rows_are_not_made_again(lm, monkeypatch):
     lm.finished(ALONE, "seeds=[1]")
-    first = {path: path.stat().st_mtime_ns for path in augmented_data.folder(job(lm)).iterdir()}
+    first = {path: path.stat().st_mtime_ns for path in augmented_data.cached(job(lm)).path.iterdir()}
     monkeypatch.setattr(masked_lm, "load", lambda *args, **options: pytest.fail("the model is not needed"))
     lm.run(ALONE, "seeds=[1, 2]")
     assert len(lm.store().records()) == 2
@@ -153,13 +153,13 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
 
 def test_an_incomplete_write_is_ignored(lm):
     lm.finished(ALONE, "seeds=[1]")
-    expected, cached = weights(lm, "more"), augmented_data.folder(job(lm))
+    expected, cached = weights(lm, "more"), augmented_data.cached(job(lm)).path
     left = cached.rename(cached.with_name(f"{cached.name}.partial"))
     (left / "rows.arrow").write_bytes(b"half")
     for path in (left, *left.iterdir()):
         os.utime(path, (0, 0))
     shutil.rmtree(lm.folder / "results")
-    assert not augmented_data.is_kept(job(lm))
+    assert not augmented_data.cached(job(lm)).is_kept()
     lm.run(ALONE, "seeds=[1]")
     assert_same(weights(lm, "more"), expected)
     assert not list(cached.parent.glob("*.partial"))
@@ -168,7 +168,7 @@ def test_an_incomplete_write_is_ignored(lm):
 def test_an_interruption_caches_nothing_and_the_next_run_completes(lm):
     with pytest.raises(augmented_data.Interrupted):
         augmented_data.make(job(lm), lm.context(lambda: True))
-    assert not augmented_data.is_kept(job(lm))
+    assert not augmented_data.cached(job(lm)).is_kept()
     outcome = lm.run(ALONE, "seeds=[1]", observers=(Watcher(signal_at=("more", 5)),))
     assert outcome.interrupted
     assert lm.store().records() == []
@@ -293,7 +293,7 @@ def test_rows_with_other_columns_are_reported(lm):
     outcome = lm.run("methods=[broken]", plugins=(str(lm.folder / "broken.py"),))
     (failure,) = outcome.failures
     assert re.match(r"augmented data of order for broken failed: .*columns text; .* id, label, text", failure.cause)
-    assert not augmented_data.is_kept(job_of(lm, "broken"))
+    assert not augmented_data.cached(job_of(lm, "broken")).is_kept()
 
 
 def job_of(small, name):

@@ -24,7 +24,7 @@ def test_a_signal_ends_the_wait_for_another_process(small):
     (job,) = small.plan().teachers
     observer = StopsWaiting()
     with Claims() as other:
-        assert other.take(teacher_runs.folder(job), "teacher base on order")
+        assert other.take(teacher_runs.cached(job).path, "teacher base on order")
         outcome = small.run("seeds=[1]", observers=(observer,))
     assert outcome.interrupted
     ((what, process),) = [(event.what, event.owner_process) for event in observer.events]

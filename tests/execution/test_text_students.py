@@ -365,7 +365,7 @@ def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
         plan = suite.plan("methods=[distilbert, tinybert]")
         jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context(stop))
-        return {job.label: load_file(general.folder(job) / "model.safetensors") for job in jobs}
+        return {job.label: load_file(general.cached(job).path / "model.safetensors") for job in jobs}
 
     uninterrupted = make(lambda: False)
     shutil.rmtree(suite.folder / "cache" / "general")
@@ -386,7 +386,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(suite):
         plan = suite.plan(f"methods={methods}")
         jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context())
-        students = {(job.label, job.student): load_file(general.folder(job) / "model.safetensors") for job in jobs}
+        students = {(job.label, job.student): load_file(general.cached(job).path / "model.safetensors") for job in jobs}
         shutil.rmtree(suite.folder / "cache" / "general")
         return students
 

@@ -129,7 +129,7 @@ def test_one_student_of_teachers_with_different_tokenizers(mixed, task, cofinetu
         batch_size = job.training.batch_size
         scored = score(model, encoded, metrics, batch_size=batch_size, device=torch.device("cpu"))
         assert teacher_records[job.name].score == pytest.approx(scored.score, nan_ok=True)
-        folder = teachers.folder(job) / str(job.index) if job.group else teachers.folder(job)
+        folder = teachers.cached(job).path / str(job.index) if job.group else teachers.cached(job).path
         assert tokenizers.fingerprint(AutoTokenizer.from_pretrained(folder)) == job.tokenizer_ref.fingerprint
 
 

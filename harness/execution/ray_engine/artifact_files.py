@@ -48,19 +48,19 @@ def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
         return ArtifactFiles(None, (run, examples), (), (f"store/checkpoints/{artifact.key}.pt",))
     if isinstance(work, TeacherTraining):
         first, store = work.members[0], Store(roots.store)
-        folder, fingerprint = roots.name(teacher_runs.folder(first)), first.data.validation_fingerprint
+        folder, fingerprint = roots.name(teacher_runs.cached(first).path), first.data.validation_fingerprint
         teachers = [roots.name(store.teacher_folder(member.key, fingerprint)) for member in work.members]
         records = tuple(f"{teacher}/record.json" for teacher in teachers)
         return ArtifactFiles(folder, (*teachers, _examples(fingerprint)), records, (f"{folder}.pt",))
     if isinstance(work, AssistantCopy):
         run = f"store/runs/{work.teacher.key}"
         sources = (f"{run}/student", f"{run}/record.json", f"{run}/checksums.json")
-        return ArtifactFiles(roots.name(teacher_runs.folder(work.teacher)), sources=sources)
+        return ArtifactFiles(roots.name(teacher_runs.cached(work.teacher).path), sources=sources)
     if isinstance(work, TextStageJob):
-        folder = roots.name(text_students.folder(work))
+        folder = roots.name(text_students.cached(work).path)
         return ArtifactFiles(folder, (f"store/general/{artifact.key}",), (), (f"{folder}.pt",))
     if isinstance(work, AugmentationJob):
-        return ArtifactFiles(roots.name(augmented_data.folder(work)))
+        return ArtifactFiles(roots.name(augmented_data.cached(work).path))
     if isinstance(work, Study):
         record, journal = f"store/tuning/{artifact.key}.json", f"store/tuning/{artifact.key}.log"
         return ArtifactFiles(None, (record, journal), (record,), (journal, f"store/checkpoints/{artifact.key}"))

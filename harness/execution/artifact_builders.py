@@ -129,7 +129,7 @@ class _Assistants:
         return teacher_runs.cached(_work(artifact, AssistantCopy).teacher).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        return teacher_runs.cached(_work(artifact, AssistantCopy).teacher).is_kept(verify=verify)
+        return teacher_runs.is_copied(_work(artifact, AssistantCopy).teacher, self.context.store, verify=verify)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from harness.config.schema import SuiteSpec
+from harness.execution import teacher_runs
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
@@ -48,10 +49,10 @@ def root() -> Path:
 
 
 def output_store(job: TeacherJob, data: TokenizedTask, spec: SuiteSpec, device: torch.device) -> TeacherOutputStore:
-    """The store of the teacher's outputs on the training rows of `data`."""
+    """The store of the outputs of a teacher, which is cached itself, on the training rows of `data`."""
     numeric = keys.numeric(device.type, spec.training.precision, tf32=spec.training.tf32)
     del numeric["teacher_tensors"]
-    return TeacherOutputStore.of(root(), job.key, data, numeric)
+    return TeacherOutputStore.of(root(), teacher_runs.weights_id(job), data, numeric)
 
 
 def needed_outputs(job: TeacherJob, runs: Collection[RunJob], tokenizer_id: str) -> frozenset[str]:

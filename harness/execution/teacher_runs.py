@@ -17,7 +17,7 @@ from harness.api.events import LossPoint
 from harness.api.method import Method, MethodConfig
 from harness.api.seeds import derive
 from harness.config.teacher_schema import Architecture
-from harness.execution import cohort_driver, run_records
+from harness.execution import cohort_driver, run_records, stored_students
 from harness.execution.cached_folder import CachedFolder
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
@@ -28,6 +28,7 @@ from harness.planning.job_inputs import task_info
 from harness.planning.jobs import TeacherJob
 from harness.storage import atomic_writes, cache_dir, checksums, provenance
 from harness.storage.frozen_model import FrozenModel
+from harness.storage.hashing import key
 from harness.storage.records import Cost, Provenance
 from harness.storage.store import Store
 from harness.training import finite_checks
@@ -52,6 +53,14 @@ def cached(job: TeacherJob) -> CachedFolder:
     """The fine-tuned teacher in the cache. Jointly trained teachers share a folder."""
     path = cache_dir.root() / "teachers" / (job.group.key if job.group else job.key)
     return CachedFolder(path, f"teacher {job.name} on {job.data.task.name}")
+
+
+def weights_id(job: TeacherJob) -> str:
+    """An id of the weights of a cached teacher: its key, and for a copy of a student also what was copied.
+
+    A run that is trained again keeps its key and may get other weights: `harness rerun` replaces results on purpose.
+    """
+    return key({"student of": job.key, "files": checksums.digest(cached(job).path)}) if job.run else job.key
 
 
 def load(job: TeacherJob, *, trust_remote_code: bool = False) -> PreTrainedModel | joint_teachers.Member:
@@ -83,6 +92,12 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
     return FineTuneResult.model_validate_json((target.path / "fit.json").read_text(encoding="utf-8"))
 
 
+def is_copied(job: TeacherJob, store: Store, *, verify: bool) -> bool:
+    """Whether the cache has the student of `copy_student` as it is now. `verify`: see `CachedFolder.is_kept`."""
+    copy = cached(job)
+    return copy.is_kept(verify=verify) and stored_students.is_current(copy, store.run_folder(job.key))
+
+
 def copy_student(job: TeacherJob, store: Store) -> None:
     """Copy the trained student of a teacher that is a row of the suite from the results folder to the cache.
 
@@ -90,17 +105,12 @@ def copy_student(job: TeacherJob, store: Store) -> None:
         UserError: the results folder does not have the student any more, or its files are damaged.
     """
     assert job.run is not None  # the plan makes such jobs for rows only
-    target, run = cached(job), store.run_folder(job.key)
-    student, planned = run / "student", job.run.planned
+    target, remedy = cached(job), f"train it again: harness rerun SUITE {job.key}"
     target.warn_if_damaged()
-    remedy = f"train it again: harness rerun SUITE {job.key}"
-    removed = [run / name for name in checksums.missing(run) if name.startswith("student/")]
-    if removed or not student.is_dir():
-        raise UserError(
-            f"{[*removed, student][0]} does not exist: the student of {planned.label} was removed; {remedy}"
-        )
     try:
-        checksums.verify_existing(run)
+        student = stored_students.find(store.run_folder(job.key))
+    except stored_students.RemovedStudentError as removed:
+        raise UserError(f"{removed}: the student of {job.run.planned.label} was removed; {remedy}") from None
     except checksums.CorruptFileError as damage:
         raise UserError(f"{damage}; {remedy}") from None
     target.write(lambda path: shutil.copytree(student, path))

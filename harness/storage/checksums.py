@@ -119,6 +119,16 @@ def listed(folder: Path) -> set[str]:
     return {*_known(folder)}
 
 
+def entries(folder: Path) -> dict[str, str]:
+    """Name of each file that has a checksum -> this checksum; empty if there are none, or they are damaged."""
+    return {name: entry.xxh3 for name, entry in _readable(folder).items()}
+
+
+def digest(folder: Path) -> str:
+    """Digest of the checksums of a folder's files, 16 hex digits: with the same digest, the files are the same."""
+    return of_json(entries(folder))
+
+
 def is_intact(folder: Path) -> bool:
     """Whether `folder` has checksums and all its files match them."""
     try:

@@ -124,7 +124,8 @@ class TeacherOutputStore:
     def of(root: Path, teacher: str, data: TokenizedTask, numeric: Mapping[str, Any]) -> TeacherOutputStore:
         """The store in the folder `root`/KEY. The key hashes everything that the bits of the outputs depend on.
 
-        That is the teacher's key, the token ids, the numeric settings, library versions and the type of processor.
+        That is the id of the teacher's weights, the token ids, the numeric settings, library versions and the type of
+        processor.
         """
         import transformers
 

@@ -5,13 +5,16 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from harness import hookimpl
 from harness import planning as planning
 from harness.analysis.aggregate import summarize
 from harness.execution.engine import ExecutionOptions
+from harness.execution.job_states import job_states
 from harness.planning import graph_builder, run_selection, tuning_studies
 from harness.reporting import report
+from harness.storage import checksums
 from tests.support.student_weights import student_weights
 
 CHAIN = (
@@ -259,6 +262,49 @@ def test_a_damaged_copy_is_made_again(small):
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     assert not small.run(*CHAIN, "seeds=[1]").failed
     assert all(torch.equal(before[2][name], tensor) for name, tensor in result(store, keys["last"])[2].items())
+
+
+def change_student(folder):
+    """Give the student of a result other weights under the same key, as training it again on a GPU may do."""
+    path = folder / "student" / "model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+    checksums.add(folder, path)
+
+
+@pytest.mark.parametrize("cache", ["teacher_cache={max_gb: 0}", "teacher_cache={max_gb: 1}"])
+def test_a_run_learns_from_the_student_that_the_board_shows_after_a_rerun(small, cache):
+    overrides = (*CHAIN, "seeds=[1]", cache)
+    small.run(*overrides)
+    keys = {job.planned.label: job.planned.key for job in small.plan(*overrides).runs}
+    store = small.store()
+    before = result(store, keys["last"])[2]
+    change_student(store.run_folder(keys["ta"]))
+    shutil.rmtree(store.run_folder(keys["last"]))
+    assert copy_state(small, overrides, {"last"}) == "ready"
+    assert not small.run(*overrides).failed
+    assert copy_state(small, overrides, {"last"}) == "done"
+    found = result(store, keys["last"])[2]
+    assert not all(torch.equal(before[name], tensor) for name, tensor in found.items())
+    shutil.rmtree(small.folder / "cache")
+    shutil.rmtree(store.run_folder(keys["last"]))
+    small.run(*overrides)
+    expected = result(store, keys["last"])[2]
+    assert all(torch.equal(expected[name], tensor) for name, tensor in found.items())
+
+
+def copy_state(small, overrides, labels):
+    """The state of the copy of the assistant's student if the runs of the rows `labels` are to be trained."""
+    plan, context = small.plan(*overrides), small.context()
+    graph = graph_builder.build(plan, [job for job in plan.runs if job.planned.label in labels])
+    (copy,) = [state for state in job_states(plan, graph, context.store, context.host) if state.job.kind == "assistant"]
+    return copy.state
+
+
+def test_the_copy_of_a_run_that_is_set_aside_is_not_done(small):
+    small.finished(*CHAIN, "seeds=[1]")
+    for job in small.plan(*CHAIN, "seeds=[1]").runs:
+        shutil.rmtree(small.store().run_folder(job.planned.key))
+    assert copy_state(small, (*CHAIN, "seeds=[1]"), {"ta", "last"}) == "waiting"
 
 
 def test_a_tuned_assistant_teaches_with_its_tuned_options(small):

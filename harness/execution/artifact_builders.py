@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from harness.api.errors import UserError, one_line
-from harness.execution import augmented_data, teacher_cache, teacher_runs, text_students
+from harness.execution import augmented_data, teacher_cache, teacher_runs, text_student_files, text_students
 from harness.execution.context import JobContext
 from harness.execution.student_cohorts import StudentCohorts, UnbuiltStudent
 from harness.execution.student_runs import finish
@@ -33,7 +33,7 @@ class ArtifactBuilder(Protocol):
         """The path that a process claims before it builds the artifact."""
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        """Whether the artifact exists and, with `verify`, matches its checksums."""
+        """Whether the artifact exists and, with `verify`, is where jobs read it and matches its checksums."""
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         """Build the artifacts of a job together, and yield each as it ends.
@@ -70,11 +70,10 @@ class _TextStages:
     context: JobContext
 
     def target(self, artifact: Artifact) -> Path:
-        return text_students.cached(_work(artifact, TextStageJob)).path
+        return text_student_files.cached(_work(artifact, TextStageJob)).path
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
-        kept = text_students.cached(_work(artifact, TextStageJob)).is_kept(verify=verify)
-        return kept and self.context.store.general(artifact.key) is not None
+        return text_student_files.is_done(_work(artifact, TextStageJob), self.context.store, verify=verify)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         by_key = {artifact.key: artifact for artifact in artifacts}

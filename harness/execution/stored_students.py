@@ -31,6 +31,11 @@ def find(result: Path) -> Path:
     return student
 
 
+def exists(result: Path) -> bool:
+    """Whether a result has a student, of which files may be missing."""
+    return (result / _STUDENT).is_dir()
+
+
 def is_current(copy: CachedFolder, result: Path) -> bool:
     """Whether the files of a copy have the checksums that the student of a result has now.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.events import RunId
 from harness.api.seeds import derive
-from harness.execution import run_records, teacher_runs, text_students
+from harness.execution import run_records, teacher_runs, text_student_files
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.metrics.task_scores import TaskScores
@@ -63,7 +63,7 @@ class SourceModels:
 
 def _checkpoint(job: RunJob) -> Path | None:
     """The checkpoint from which the student starts, if any."""
-    return text_students.cached(job.general).path if job.general else job.checkpoint
+    return text_student_files.cached(job.general).path if job.general else job.checkpoint
 
 
 def prepare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,7 @@ from harness.api.errors import UserError
 from harness.api.events import RunFinished
 from harness.api.seeds import derive
 from harness.api.task import Splits
-from harness.execution import cohort_building, cohort_driver, run_records
-from harness.execution.cached_folder import CachedFolder
+from harness.execution import cohort_building, cohort_driver, run_records, text_student_files
 from harness.execution.cohort_building import BuiltRuns
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
@@ -22,10 +20,10 @@ from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import memory_estimate, memory_packing
 from harness.planning.jobs import TextStageJob
 from harness.planning.method_binding import with_examples
-from harness.storage import atomic_writes, cache_dir, checksums
+from harness.storage import atomic_writes, checksums
 from harness.storage.disk_errors import is_disk_error
 from harness.storage.records import GeneralRecord
-from harness.storage.store import Store
+from harness.storage.store import REMEDY
 from harness.tasks.corpus import encode_text
 from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
@@ -38,21 +36,9 @@ from harness.training.text_distillation import TextBatchStream, TextStageMethod
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RECORD = "record.json"
-
-
-def cached(job: TextStageJob) -> CachedFolder:
-    """The student in the cache: its record, and a checkpoint that plain transformers can load."""
-    return CachedFolder(_root() / job.key, f"student {job.student} of {job.label}")
-
-
-def _root() -> Path:
-    """The cache folder of all text stages."""
-    return cache_dir.root() / "general"
-
 
 def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[TextStageJob, str | None]]:
-    """Distil the students of a cohort on text, unless the cache has them, and copy them to the store.
+    """Distil the students of a cohort on text, unless store or cache have them. Both have them then.
 
     Yields:
         Each job as it ends, with its error or None.
@@ -63,11 +49,17 @@ def make(jobs: Sequence[TextStageJob], context: JobContext) -> Iterator[tuple[Te
         UserError: an assistant, or the pretrained model as a bare encoder, cannot be loaded.
     """
     device = str(context.device)
-    missing = [job for job in jobs if not cached(job).found_intact()]
+    missing = []
     for job in jobs:
-        if job not in missing:
-            _copy_to_store(job, context.store)
+        try:
+            is_found = text_student_files.find(job, context.store)
+        except checksums.CorruptFileError as damage:
+            yield job, f"{damage}; {REMEDY}"
+            continue
+        if is_found:
             yield job, None
+        else:
+            missing.append(job)
     available = memory_estimate.room(device, jobs[0].training.max_memory_gb)
     for part in memory_packing.split(missing, lambda job: memory_packing.of_text_stage(job, device), available):
         build = partial(_cohort, context=context)
@@ -87,7 +79,7 @@ def _finish(job: TextStageJob, finished: FinishedRun, context: JobContext) -> st
     if run.error is None:
         try:
             _store(job, finished)
-            _copy_to_store(job, context.store)
+            text_student_files.copy_to_store(job, context.store)
         except (Exception, SystemExit) as error:
             if is_disk_error(error):
                 raise
@@ -100,16 +92,7 @@ def _finish(job: TextStageJob, finished: FinishedRun, context: JobContext) -> st
 
 
 def _checkpoint_of(run: Run) -> Path:
-    return _root() / f"{run.id.key}.pt"
-
-
-def _copy_to_store(job: TextStageJob, store: Store) -> None:
-    """Copy the student to the store, where it remains if the cache is deleted."""
-    record = (cached(job).path / RECORD).read_text(encoding="utf-8")
-    ignored = shutil.ignore_patterns(RECORD, checksums.NAME)
-    store.save_general(
-        GeneralRecord.model_validate_json(record), lambda path: shutil.copytree(cached(job).path, path, ignore=ignored)
-    )
+    return text_student_files.checkpoint(run.id.key)
 
 
 def _cohort(jobs: Sequence[TextStageJob], context: JobContext) -> tuple[Cohort, BuiltRuns[TextStageJob]]:
@@ -134,7 +117,7 @@ def _teacher(
     """
     first, trust = jobs[0], context.trust_remote_code
     if first.assistant is not None:
-        return heads.load(cached(first.assistant).path, TEXT_TASK, seed=0), jobs
+        return heads.load(text_student_files.cached(first.assistant).path, TEXT_TASK, seed=0), jobs
     if with_head := [job for job in jobs if _needs_logits(job)]:
         labels = ", ".join(dict.fromkeys(job.label for job in with_head))
         remedy = f"set `general: false` to train {labels} without a text stage"
@@ -227,9 +210,9 @@ def _store(job: TextStageJob, finished: FinishedRun) -> None:
         with quiet_transformers():
             run.student.save_pretrained(path)
         job.tokenizer_ref.tokenizer.save_pretrained(path)
-        (path / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (path / text_student_files.RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    cached(job).write(export)
+    text_student_files.cached(job).write(export)
 
 
 def _fail_if_not_finite(run: Run) -> None:

@@ -5,7 +5,6 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from harness import hookimpl
 from harness import planning as planning
@@ -14,8 +13,7 @@ from harness.execution.engine import ExecutionOptions
 from harness.execution.job_states import job_states
 from harness.planning import graph_builder, run_selection, tuning_studies
 from harness.reporting import report
-from harness.storage import checksums
-from tests.support.student_weights import student_weights
+from tests.support.student_weights import change_student, student_weights
 
 CHAIN = (
     "students={1x32: {layers: 1, init: uniform}, 2x32: {layers: 2, init: uniform}}",
@@ -262,13 +260,6 @@ def test_a_damaged_copy_is_made_again(small):
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     assert not small.run(*CHAIN, "seeds=[1]").failed
     assert all(torch.equal(before[2][name], tensor) for name, tensor in result(store, keys["last"])[2].items())
-
-
-def change_student(folder):
-    """Give the student of a result other weights under the same key, as training it again on a GPU may do."""
-    path = folder / "student" / "model.safetensors"
-    save_file({name: tensor * 1.5 for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
-    checksums.add(folder, path)
 
 
 @pytest.mark.parametrize("cache", ["teacher_cache={max_gb: 0}", "teacher_cache={max_gb: 1}"])

@@ -4,19 +4,28 @@ import itertools
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
-from harness.execution import text_students
+from harness.execution import text_student_files, text_students
+from harness.execution.job_states import job_states
+from harness.execution.ray_engine import transport
+from harness.execution.ray_engine.artifact_files import files_of
+from harness.execution.ray_engine.transport import Roots
 from harness.models import tokenizers
+from harness.planning import graph_builder
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
+from harness.storage import checksums
+from harness.storage.store import Store
 from harness.training.text_distillation import TextStageMethod
+from tests.support.student_weights import change_student
 
 WORDS = ["sun", "lamp", "fire", "night", "cave", "coal", "tree", "road", "hand", "song"]
 METHODS = [
@@ -136,6 +145,105 @@ def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monk
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
     assert general == [("tinybert", "1x32")], "the others are stored"
+
+
+ONE = ("methods=[tinybert]", "seeds=[1]", "general.steps=2")
+
+
+@pytest.fixture
+def stage(suite):
+    """A finished suite with one text stage: its job."""
+    suite.finished(*ONE)
+    (job,) = suite.plan(*ONE).text_stages(suite.plan(*ONE).runs)
+    return job
+
+
+def two_seeds(suite):
+    """Add a seed. Returns the roles of the runs that start."""
+    listener = Listener()
+    outcome = suite.run(*ONE, "seeds=[1, 2]", observers=(listener,))
+    assert not [*outcome.failed, *outcome.failures]
+    return {role for role, *_ in listener.started}
+
+
+def state_of(suite, job):
+    """The state of a text stage in the list of jobs."""
+    plan, context = suite.plan(*ONE, "seeds=[1, 2]"), suite.context()
+    states = job_states(plan, graph_builder.build(plan, plan.runs), context.store, context.host)
+    (state,) = [state for state in states if job.key in {artifact.key for artifact in state.job.artifacts}]
+    return state.state
+
+
+def delete_cache(job):
+    shutil.rmtree(text_student_files.cached(job).path)
+
+
+def change_cache(job):
+    """The cache has another student with the same key, such as that of a suite in another results folder."""
+    path = text_student_files.cached(job).path
+    weights = load_file(path / "model.safetensors")
+    save_file({name: -tensor for name, tensor in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    checksums.seal(path, *(file for file in checksums.files_at(path) if file.name != checksums.NAME))
+
+
+def damage_cache(job):
+    (text_student_files.cached(job).path / "model.safetensors").write_bytes(b"damaged")
+
+
+@pytest.mark.parametrize("lose", [delete_cache, change_cache, damage_cache])
+def test_the_stored_student_is_used_if_the_cache_has_it_no_more(suite, stage, lose):
+    """The same weights as those that earlier seeds started from: trained again, a GPU could give others."""
+    stored = suite.store().general_folder(stage.key)
+    change_student(stored)
+    lose(stage)
+    assert state_of(suite, stage) == "done"
+    assert two_seeds(suite) == {"student"}
+    cached = text_student_files.cached(stage)
+    assert cached.is_kept()
+    weights, used = (load_file(path / "model.safetensors") for path in (stored / "student", cached.path))
+    assert weights.keys() == used.keys()
+    assert all(torch.equal(used[name], tensor) for name, tensor in weights.items())
+    assert (cached.path / text_student_files.RECORD).read_bytes() == (stored / "record.json").read_bytes()
+
+
+def test_a_worker_on_another_node_gets_the_stored_student(suite, stage, tmp_path):
+    plan, here = suite.plan(*ONE), Roots(suite.store().folder, suite.folder / "cache")
+    (artifact,) = [
+        artifact
+        for job in graph_builder.build(plan, plan.runs).jobs
+        for artifact in job.artifacts
+        if artifact.key == stage.key
+    ]
+    change_student(suite.store().general_folder(stage.key))
+    sent = transport.read(files_of(artifact).sources, here)
+    delete_cache(stage)
+    transport.write(sent, Roots(tmp_path / "worker", here.cache))
+    context = replace(suite.context(), store=Store(tmp_path / "worker"))
+    assert list(text_students.make([stage], context)) == [(stage, None)]
+    weights = (text_student_files.cached(stage).path / "model.safetensors").read_bytes()
+    assert weights == (suite.store().general_folder(stage.key) / "student" / "model.safetensors").read_bytes()
+
+
+def test_a_stored_student_that_was_removed_is_distilled_again_unless_the_cache_has_it(suite, stage):
+    shutil.rmtree(suite.store().general_folder(stage.key) / "student")
+    assert state_of(suite, stage) == "done"
+    assert two_seeds(suite) == {"student"}
+    delete_cache(stage)
+    shutil.rmtree(suite.store().run_folder(suite.plan(*ONE).runs[0].planned.key))
+    assert state_of(suite, stage) == "ready"
+    assert two_seeds(suite) == {"general", "student"}
+
+
+def test_a_damaged_stored_student_fails_its_stage_alone(suite, stage):
+    delete_cache(stage)
+    damaged = suite.store().general_folder(stage.key) / "student" / "model.safetensors"
+    damaged.write_bytes(b"damaged")
+    outcome = suite.run("methods=[tinybert, distilbert]", "seeds=[1, 2]", "general.steps=2")
+    (failure,) = outcome.failures
+    assert failure.title == "student 1x32 of tinybert on text"
+    assert str(damaged) in failure.error
+    assert "`harness doctor DIR --repair` sets aside" in failure.error
+    assert {record.label for record in outcome.failed} == {"tinybert"}
 
 
 THREE = ("methods=[tinybert, {minilm: {assistant: true}}, glmd]", "seeds=[1]", "general.steps=2")
@@ -358,17 +466,17 @@ def distil(jobs, context):
 
 
 def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
-    from harness.execution import text_students as general
     from harness.execution.signals import Interrupted
 
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")
         jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context(stop))
-        return {job.label: load_file(general.cached(job).path / "model.safetensors") for job in jobs}
+        return {job.label: load_file(text_student_files.cached(job).path / "model.safetensors") for job in jobs}
 
     uninterrupted = make(lambda: False)
-    shutil.rmtree(suite.folder / "cache" / "general")
+    for folder in ("cache", "results/small"):
+        shutil.rmtree(suite.folder / folder / "general")
     stop_checks = iter(range(100))
     with pytest.raises(Interrupted):
         make(lambda: next(stop_checks) > 5)
@@ -380,14 +488,16 @@ def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
 
 
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(suite):
-    from harness.execution import text_students as general
-
     def make(methods):
         plan = suite.plan(f"methods={methods}")
         jobs = plan.text_stages(plan.runs)
         distil(jobs, suite.context())
-        students = {(job.label, job.student): load_file(general.cached(job).path / "model.safetensors") for job in jobs}
-        shutil.rmtree(suite.folder / "cache" / "general")
+        students = {
+            (job.label, job.student): load_file(text_student_files.cached(job).path / "model.safetensors")
+            for job in jobs
+        }
+        for folder in ("cache", "results/small"):
+            shutil.rmtree(suite.folder / folder / "general")
         return students
 
     both = make("[tinybert, minilm]")

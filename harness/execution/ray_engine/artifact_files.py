@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.execution import augmented_data, teacher_runs, text_students
+from harness.execution import augmented_data, teacher_runs, text_student_files
 from harness.execution.ray_engine.transport import Roots
 from harness.planning.job_graph import Artifact, AssistantCopy, TeacherTraining
 from harness.planning.jobs import AugmentationJob, RunJob, TextStageJob
@@ -57,8 +57,8 @@ def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
         sources = (f"{run}/student", f"{run}/record.json", f"{run}/checksums.json")
         return ArtifactFiles(roots.name(teacher_runs.cached(work.teacher).path), sources=sources)
     if isinstance(work, TextStageJob):
-        folder = roots.name(text_students.cached(work).path)
-        return ArtifactFiles(folder, (f"store/general/{artifact.key}",), (), (f"{folder}.pt",))
+        folder, stored = roots.name(text_student_files.cached(work).path), (f"store/general/{artifact.key}",)
+        return ArtifactFiles(folder, stored, (), (f"{folder}.pt",), sources=stored)
     if isinstance(work, AugmentationJob):
         return ArtifactFiles(roots.name(augmented_data.cached(work).path))
     if isinstance(work, Study):

@@ -328,7 +328,7 @@ def test_a_class_is_no_engine(tmp_path):
 
 def assignment(**fields):
     values = {"attempt": 1, "kind": "cohort", "artifacts": (), "threads": 1, "gpus": 0.0, "cache_mark": "mark"}
-    return Assignment(**{**values, "files": {}, "needs": (), "digests": {}, "sent": {}, **fields})
+    return Assignment(**{**values, "files": {}, "needs": {}, "digests": {}, "sent": {}, **fields})
 
 
 def test_a_worker_names_what_it_lacks_and_has_done_nothing(tmp_path, monkeypatch):
@@ -336,8 +336,31 @@ def test_a_worker_names_what_it_lacks_and_has_done_nothing(tmp_path, monkeypatch
     (same := tmp_path / "same").write_text("model")
     (other := tmp_path / "other").write_text("another model")
     digests = {str(same): transport.digest(same), str(other): "0" * 32, str(tmp_path / "missing"): "1" * 32}
-    given = assignment(needs=("cache/teachers/t",), digests=digests)
+    given = assignment(needs={"cache/teachers/t": "0" * 16}, digests=digests)
     assert work(b"", versions(), given, None).lacks == ("cache/teachers/t", str(other), str(tmp_path / "missing"))
+
+
+def test_a_worker_lacks_a_folder_whose_contents_the_driver_has_replaced(tmp_path, monkeypatch):
+    """The copy of a student is that of the run's first training, and the driver has that of the second."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    name, contents = "cache/teachers/t", {"weights": np.frombuffer(b"first", np.uint8)}
+    folders = [tmp_path / place / "teachers" / "t" for place in ("cache", "first", "second")]
+    for folder in folders:
+        transport.write_folder(folder, contents, sealed=True)
+    (folders[2] / "weights").write_bytes(b"other")
+    checksums.seal(folders[2], folders[2] / "weights")
+    first, second = map(checksums.digest, folders[1:])
+    missing = {str(tmp_path / "missing"): "1" * 32}  # so that it does nothing
+
+    def lacks(digest, **fields):
+        found = work(b"", versions(), assignment(needs={name: digest}, digests=missing, **fields), None).lacks
+        return name in found
+
+    assert [lacks(first), lacks(second)] == [False, True]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=transport.read_folder))
+    assert lacks(second, sent={name: folders[1]}), "the driver has sent the folder before it replaced it"
+    assert not lacks(second, sent={name: folders[2]})
+    assert (folders[0] / "weights").read_bytes() == b"other"
 
 
 def test_a_worker_finds_what_was_sent_before_in_its_cache(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ class Assignment:
         gpus: GPUs that the worker may use, 0 on a CPU.
         cache_mark: name of a file in the driver's cache; a worker that finds it shares the cache with the driver.
         files: checkpoints and records from which the job continues.
-        needs: names of folders in the cache that it reads.
+        needs: name of a folder in the cache that it reads -> the digest of the driver's folder.
         digests: path of a model or plugin on the driver's machine -> its checksum.
         sent: name or path of a folder that a worker lacked -> reference to its files.
     """
@@ -38,7 +38,7 @@ class Assignment:
     gpus: float
     cache_mark: str
     files: Files
-    needs: tuple[str, ...]
+    needs: Mapping[str, str]
     digests: Mapping[str, str]
     sent: Mapping[str, Any]
 

@@ -55,6 +55,7 @@ class Tasks:
         names = [name for files in own for name in (*files.checkpoints, *files.records, *files.sources)]
         names += [name for files in other for name in files.records]
         kept = [files.cached for files in own if files.cached and checksums.is_intact(self.roots.path(files.cached))]
+        needs = [*kept, *(files.cached for files in other if files.cached)]
         assignment = Assignment(
             attempt=attempt,
             kind=job.kind,
@@ -63,7 +64,7 @@ class Tasks:
             gpus=self.resources.gpus,
             cache_mark=self.cache_mark,
             files=transport.read(set(names), self.roots),
-            needs=tuple(dict.fromkeys([*kept, *(files.cached for files in other if files.cached)])),
+            needs={name: checksums.digest(self.roots.path(name)) for name in needs},
             digests=self.digests,
             sent=dict(self._sent),
         )

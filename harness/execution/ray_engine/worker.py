@@ -53,7 +53,8 @@ def work(payload: bytes, versions: Mapping[str, str], assignment: Assignment, ma
     try:
         check_versions(versions)
         with Claims() as claims:
-            lacks = [name for name in assignment.needs if not _is_here(name, assignment, claims)]
+            needs = assignment.needs.items()
+            lacks = [name for name, digest in needs if not _is_here(name, digest, assignment, claims)]
             places = {path: place_of(path, digest, assignment, claims) for path, digest in assignment.digests.items()}
             lacks += [path for path, place in places.items() if place is None]
             if lacks:
@@ -154,9 +155,12 @@ def _checkpoints(artifacts: Sequence[Artifact], roots: Roots, *, shared: bool) -
     return [file for path in own for file in transport.files_at(path)]
 
 
-def _is_here(name: str, assignment: Assignment, claims: Claims) -> bool:
-    """Whether the cache has an intact folder, after it was written if the driver has sent it."""
-    return _write_sent(Roots(Path(), cache_dir.root()).path(name), name, assignment, claims)
+def _is_here(name: str, digest: str, assignment: Assignment, claims: Claims) -> bool:
+    """Whether the cache has the folder that the driver has, after it was written if the driver has sent it.
+
+    One of the same name may have other contents: that of a run which was trained again in the meantime.
+    """
+    return _write_sent(Roots(Path(), cache_dir.root()).path(name), name, assignment, claims, digest)
 
 
 def place_of(path: str, digest: str, assignment: Assignment, claims: Claims) -> Path | None:
@@ -169,9 +173,16 @@ def place_of(path: str, digest: str, assignment: Assignment, claims: Claims) -> 
     return folder / Path(path).name if (folder / Path(path).name).is_file() else folder
 
 
-def _write_sent(target: Path, name: str, assignment: Assignment, claims: Claims) -> bool:
-    """Write a folder of the cache that the driver has sent, unless it is intact. Returns whether it is now."""
-    if checksums.is_intact(target):
+def _write_sent(target: Path, name: str, assignment: Assignment, claims: Claims, digest: str | None = None) -> bool:
+    """Write a folder of the cache that the driver has sent, unless it is intact. Returns whether it is there now.
+
+    `digest`: that of `checksums.digest` which it must have; None if its name says what it contains.
+    """
+
+    def has_contents() -> bool:
+        return digest is None or checksums.digest(target) == digest
+
+    if has_contents() and checksums.is_intact(target):
         return True
     if name not in assignment.sent:
         return False
@@ -179,6 +190,6 @@ def _write_sent(target: Path, name: str, assignment: Assignment, claims: Claims)
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with claims.held(target, f"copy of {name}", lambda: False):
-        if not checksums.is_intact(target):
+        if not (has_contents() and checksums.is_intact(target)):
             transport.write_folder(target, ray.get(assignment.sent[name]), sealed=True)
-    return True
+    return has_contents()  # else the driver has replaced it since, and sends it again

@@ -43,6 +43,11 @@ def folder(path, records, planned=None):
     return store
 
 
+def on_others(task):
+    """The task with other examples to score."""
+    return task.model_copy(update={"data_fingerprint": "others"})
+
+
 def compared(first, second):
     return compare_folders(summarize(first), summarize(second), (first.folder_of, second.folder_of))
 
@@ -133,6 +138,7 @@ def test_scores_that_cannot_be_paired_are_independent(tmp_path, reason):
     """The variance of the difference is the sum of those of both means, and Welch's t the multiplier."""
     planned = plan(tasks=[SST2])
     if reason == OTHER_EXAMPLES:
+        planned = plan(tasks=[on_others(SST2)])
         changed = other_runs(lambda run: {"data_fingerprint": "others"}, planned)
     else:
         runs = [r.model_copy(update={"seed": r.seed + 3, "key": f"{r.key}+"}) for r in planned.runs]
@@ -160,7 +166,8 @@ def test_an_average_over_paired_and_unpaired_tasks_adds_their_variances(tmp_path
         key: record.model_copy(update={"data_fingerprint": "others"}) if record.task == "squad" else record
         for key, record in other_runs(lambda run: {}).items()
     }
-    one, other = fill(tmp_path / "a", answered=True), folder(tmp_path / "b", changed)
+    one = fill(tmp_path / "a", answered=True)
+    other = folder(tmp_path / "b", changed, plan([SST2, on_others(SQUAD)]))
     teacher = teacher_record("squad", data_fingerprint="others")
     other.save_teacher(teacher, answers("squad", teacher.key, teacher.score))
     found = compared(one, other)

@@ -90,7 +90,7 @@ def suite(monkeypatch, tmp_path):
         teachers=(),
         data={},
         held_out={},
-        runs=[SimpleNamespace(planned=RUN, parts={"seed": 1}, teachers=())],
+        runs=[SimpleNamespace(planned=RUN, parts={"seed": 1}, teachers=(), space={})],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
@@ -109,7 +109,7 @@ def suite(monkeypatch, tmp_path):
         lambda *a: [
             RunStatus(
                 RUN,
-                SimpleNamespace(planned=RUN, parts={}, teachers=()),
+                SimpleNamespace(planned=RUN, parts={}, teachers=(), space={}),
                 state.done,
                 "done" if state.done else "not run yet",
             )

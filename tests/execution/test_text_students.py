@@ -215,7 +215,7 @@ def test_a_worker_on_another_node_gets_the_stored_student(suite, stage, tmp_path
         if artifact.key == stage.key
     ]
     change_student(suite.store().general_folder(stage.key))
-    sent = transport.read(files_of(artifact).sources, here)
+    sent = transport.read(files_of(artifact, here).sources, here)
     delete_cache(stage)
     transport.write(sent, Roots(tmp_path / "worker", here.cache))
     context = replace(suite.context(), store=Store(tmp_path / "worker"))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.tasks.features import CHUNK, DROPPED, TokenRow, word_ids_of
-from harness.tasks.token_offsets import token_places
+from harness.tasks.token_offsets import token_places, without_white_space
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,7 +55,10 @@ def _rows(chunk: Mapping[str, Sequence[Any]], tokens: Any, first: int, *, places
         window = window + 1 if example == previous else 0
         previous = example
         in_context = np.array([sequence == 1 for sequence in tokens.sequence_ids(index)])
-        offsets = np.where(in_context[:, None], np.array(tokens["offset_mapping"][index]), 0).astype(np.int32)
+        offsets = np.zeros((len(in_context), 2), dtype=np.int32)
+        # In a window after the first, a byte-level tokenizer leaves the space before the first word in its offsets.
+        in_text = np.array(tokens["offset_mapping"][index], dtype=np.int32)[in_context]
+        offsets[in_context] = without_white_space(chunk["context"][example], in_text)
         answer_mask = in_context.copy()
         answer_mask[0] = True  # [CLS]: no answer in this window
         yield TokenRow(

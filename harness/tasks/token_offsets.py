@@ -37,11 +37,11 @@ def token_places(tokens: Any, row: int, texts: Sequence[str]) -> NDArray[np.int3
     places[special, 1:] = (0, 1)
     for sentence, text in enumerate(texts):
         inside = sentences == sentence
-        places[inside, 1:] = _without_white_space(text, offsets[inside])
+        places[inside, 1:] = without_white_space(text, offsets[inside])
     return places
 
 
-def _without_white_space(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
+def without_white_space(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the offsets, [n, 2], without white space at either end; empty spans stay where they begin."""
     solid = np.array([not letter.isspace() for letter in text], dtype=np.bool_)
     before = np.concatenate([[0], np.cumsum(solid)])  # [i]: characters before i that are not white space

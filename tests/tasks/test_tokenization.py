@@ -80,6 +80,16 @@ def test_collate_of_windows():
     assert batch.answer_mask.tolist() == [[1, 0, 0, 1, 1, 1, 0], [1, 0, 0, 1, 1, 0, 0]]
 
 
+def test_an_answer_at_the_beginning_of_a_window_has_no_space_before_it():
+    """Byte-level tokenizers count the space before the first word of a window, and before no other word."""
+    context = "0 " * 10 + "000000 " * 5 + "a0"
+    encoded = encode(questions(("0", context, "a0")), task("qa"), TOKENIZERS["bytelevel"], 8)
+    row = len(encoded) - 1
+    offsets, mask, (first, last) = encoded.offsets[row], encoded.answer_mask[row], encoded.labels[row]
+    assert not mask[1:first].any(), "the first token of the window"
+    assert context[offsets[first, 0] : offsets[last, 1]] == "a0"
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), question=texts, context=texts, max_length=st.integers(8, 40))

@@ -66,7 +66,7 @@ class SuiteEnded:
         suite, folder, runs: as in `SuiteStarted`.
         failed: number of runs, teachers and other artifacts that failed.
         exit_code: of `harness run`: 0 success, 1 something failed, 2 the disk or a measurement failed, 130 interrupted.
-        files: paths of the files of the report; empty if another process writes it.
+        files: paths of the files of the report; empty if none was written: interrupted, or ended by an error.
     """
 
     suite: str

@@ -58,7 +58,7 @@ def _read_results(plan: Plan, store: Store, but: Sequence[str]) -> None:
 def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
     """Set the results of runs aside. Another process may read them while it executes a suite in the folder.
 
-    So are checkpoints that a kill has left beside results: a training would continue from them, not start again.
+    So are checkpoints of completed runs, which a killed process has not removed: training would resume from them.
     """
     done = [key for key in keys if store.run_folder(key).exists()]
     old = [path for key in done for path in (store.run_folder(key), store.checkpoint(key)) if path.exists()]

@@ -75,7 +75,7 @@ def merge_results(
         prefer: the folder whose result counts if results with the same key differ, or if plans have different keys for
             the runs of a task.
         host: the plugins' formats and sections for the report; by default those of the installed plugins.
-        say: receives a line if another process writes the report of `to`.
+        say: receives a line if it waits for a process that writes the report of `to`.
 
     Raises:
         harness.UserError: a folder has no results, a file is damaged or a symbolic link, the results contradict each

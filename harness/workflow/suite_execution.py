@@ -220,7 +220,7 @@ class SuiteExecution:
         try:
             executed = self._execute(say)
             code = executed.exit_code
-        except KeyboardInterrupt:  # after the training, such as while another process writes the board
+        except KeyboardInterrupt:  # after the training, such as while it waits to write the board
             code = INTERRUPTED
             raise
         finally:

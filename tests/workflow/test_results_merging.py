@@ -216,7 +216,7 @@ def test_teachers_of_different_scores_are_refused(tmp_path):
 
 
 def test_a_teacher_on_other_examples_is_another_result(tmp_path):
-    """It is merged beside the others, also if a folder is of an older version; the board shows the planned ones."""
+    """Both records are kept, also if a folder is of an older version; the board shows that of the planned examples."""
     one, other = (fill(tmp_path / name, plan_with_examples(), answered=True) for name in "ab")
     others = teacher_record("sst2", 0.5, data_fingerprint="others")
     other.save_teacher(others)

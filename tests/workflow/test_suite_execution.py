@@ -157,7 +157,7 @@ def test_a_board_that_another_process_writes_gets_the_results_that_were_stored_m
 
 
 def test_a_process_that_waits_for_the_board_can_be_interrupted(small):
-    """Observers are told the exit code of the process."""
+    """Observers receive the exit code of the process."""
 
     class Ends:
         @hookimpl

@@ -138,9 +138,8 @@ class TaskLoop:
             return
         attempt.started = True
         lost = self._lost(attempt)
-        for files in [
-            files_of(artifact, self.tasks.roots) for key, artifact in attempt.artifacts.items() if key not in lost
-        ]:
+        kept = [artifact for key, artifact in attempt.artifacts.items() if key not in lost]
+        for files in (files_of(artifact, self.tasks.roots) for artifact in kept):
             own = {name: content for name, content in message.checkpoints.items() if files.has_checkpoint(name)}
             transport.write(own, self.tasks.roots)
             # A trial is in the journal, which is written now. Other results may not have arrived: see `_store`.

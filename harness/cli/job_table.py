@@ -24,11 +24,15 @@ HEADER = ["job", "state", "estimate", "memory"]
 
 @dataclass(frozen=True)
 class JobPlan:
-    """The unfinished jobs of a suite and their schedule for `workers` workers."""
+    """The unfinished jobs of a suite and their schedule for `workers` workers.
+
+    `measured` is the ratio of measured to estimated time of runs that are done; None if there is none.
+    """
 
     states: Sequence[JobState]
     slots: Sequence[Slot]
     workers: int
+    measured: float | None
 
     @property
     def unfinished(self) -> list[JobState]:
@@ -46,10 +50,10 @@ class JobPlan:
         slots = {slot.job.key: slot for slot in self.slots}
         for state in self.unfinished[:SHOWN]:
             job = state.job
-            estimate = f"~{duration(job.seconds)}"
+            estimate = f"~{self._time(job.seconds)}"
             if self.workers > 1 and job.key in slots:
                 slot = slots[job.key]
-                estimate += f", worker {slot.worker + 1} after {duration(slot.start)}"
+                estimate += f", worker {slot.worker + 1} after {self._time(slot.start)}"
             memory = f"{job.resources.memory_bytes / 1e9:.1f} GB" if job.resources.memory_bytes else ""
             yield _title(job), _describe(state), estimate, memory
 
@@ -63,10 +67,14 @@ class JobPlan:
             end = max(slot.end for slot in self.slots)
             one = f"{self.workers} workers" if self.workers > 1 else "one worker"
             jobs = counted(len(self.unfinished), "job")
-            yield (
-                f"Estimate: {duration(total)} of work in {jobs}, {duration(end)} with {one}."
-                " Rough estimate, good for comparing jobs with each other."
-            )
+            basis = "Rough estimate, good for comparing jobs with each other."
+            if self.measured is not None:
+                basis = "Estimates are at the speed of the runs that are done."
+            yield f"Estimate: {self._time(total)} of work in {jobs}, {self._time(end)} with {one}. {basis}"
+
+    def _time(self, seconds: float) -> str:
+        """The text of an estimated time, corrected by the measured speed."""
+        return duration(seconds * (1.0 if self.measured is None else self.measured))
 
     def to_json(self) -> list[dict[str, object]]:
         """All jobs, the finished ones included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -62,11 +62,14 @@ def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> Remai
     from harness import planning
     from harness.planning import tuning_studies
     from harness.planning.jobs import AugmentationJob, TextStageJob
+    from harness.planning.measured_time import measured_to_estimated
 
     statuses = planning.status(plan, store)
     missing = [status.job for status in statuses if not status.done]
     studies = [study for study in tuning_studies.every(missing, plan.spec) if store.tuning(study.key) is None]
-    jobs = _jobs(plan, missing, store, host, workers)
+    completed = [status.job for status in statuses if status.done]
+    measured = measured_to_estimated(plan, completed, store)
+    jobs = _jobs(plan, missing, store, host, workers, measured)
     return RemainingWork(
         statuses=statuses,
         cost=planning.estimate(plan, missing, studies),
@@ -76,14 +79,16 @@ def _remaining_work(plan: Plan, store: Store, host: Host, workers: int) -> Remai
     )
 
 
-def _jobs(plan: Plan, missing: Sequence[RunJob], store: Store, host: Host, workers: int) -> JobPlan:
+def _jobs(
+    plan: Plan, missing: Sequence[RunJob], store: Store, host: Host, workers: int, measured: float | None
+) -> JobPlan:
     from harness.execution.job_states import job_states
     from harness.planning import graph_builder, scheduling
 
     graph = graph_builder.build(plan, missing, workers=workers)
     states = job_states(plan, graph, store, host)
     done = {state.job.key for state in states if state.state == "done"}
-    return JobPlan(states, scheduling.schedule(graph, workers, done=done), workers)
+    return JobPlan(states, scheduling.schedule(graph, workers, done=done), workers, measured)
 
 
 def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
@@ -105,6 +110,8 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
     content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
     content["teacher_tensors"] = [asdict(decision) for decision in plan.cache_decisions]
     content["jobs"] = work.jobs.to_json()
+    if work.jobs.measured is not None:
+        content["measured_to_estimated"] = work.jobs.measured
     if plan.held_out:
         content["held_out"] = dict(plan.held_out)
     content["data"] = {task: report.model_dump() for task, report in plan.data.items()}
@@ -157,14 +164,15 @@ def _work_lines(plan: Plan, store: Store, work: RemainingWork) -> Iterator[str]:
     yield from _teacher_lines([job for job in plan.teachers if not _is_scored(job, store)])
     yield from _head_lines(plan.teachers)
     yield from _tuning_lines(work.cost, plan.spec.tuning)
-    if work.cost.runs:
-        yield from _selection_lines(plan)
+    unfinished = {status.run.task for status in work.statuses if not status.done}
+    yield from _selection_lines(plan, unfinished)
     yield from _memory_lines(work.cost)
     if work.cost.runs:
         size = gigabytes(work.cost.disk_gb)
         yield f"Disk: about {size} for the students of these runs, in {store.folder}. Teachers are in the cache."
     for decision in plan.cache_decisions:
-        yield f"Cached teacher outputs: {describe(decision)}."
+        if decision.task in unfinished:
+            yield f"Cached teacher outputs: {describe(decision)}."
     yield from _preparation_lines(work)
 
 
@@ -221,13 +229,13 @@ def _tuning_lines(cost: CostEstimate, tuning: TuningSpec | None) -> Iterator[str
         yield "Steps are those of the batch size of `training`; smaller tuned batches take more, larger ones fewer."
 
 
-def _selection_lines(plan: Plan) -> Iterator[str]:
-    """How many examples are held out of the training splits, and how often they are scored."""
-    selection = plan.spec.effective_selection if plan.held_out else None
+def _selection_lines(plan: Plan, tasks: Collection[str]) -> Iterator[str]:
+    """How many examples of `tasks` are held out of the training splits, and how often they are scored."""
+    selection = plan.spec.effective_selection if plan.held_out.keys() & set(tasks) else None
     if selection is None:
         return
     trained_on = {job.data.task.name: job.data.train_examples for job in plan.runs}
-    held_out = {task: plan.held_out[task] for task in trained_on if task in plan.held_out}
+    held_out = {task: plan.held_out[task] for task in trained_on if task in plan.held_out and task in tasks}
     sizes = ", ".join(f"{count:,} of {task} ({trained_on[task]:,} are trained on)" for task, count in held_out.items())
     yield f"Held out of the training splits: {sizes}. {_scorings(selection.epoch, plan.spec.tuning)}"
     if large := [task for task, count in held_out.items() if count > trained_on[task]]:

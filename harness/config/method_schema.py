@@ -8,30 +8,27 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from harness.api.stage_settings import Schedule, StageData
-from harness.config.setting_types import Epochs, Label, Positive, Rate, WarmupRatio
+from harness.config.setting_types import Epochs, Label, Override, Positive, Rate, WarmupRatio
 from harness.config.strict_model import Strict
 
 
 class StageOverride(Strict):
     """Length, learning rate, batch size and data of a stage. They override the method and the suite's `training`."""
 
-    epochs: Epochs | None = Field(None, description="length in epochs of the training data; excludes `steps`")
-    steps: Positive | None = Field(None, description="length in optimizer steps; excludes `epochs`")
-    batch_size: Positive | None = Field(
+    epochs: Override[Epochs] = Field(None, description="length in epochs of the training data; excludes `steps`")
+    steps: Override[Positive] = Field(None, description="length in optimizer steps; excludes `epochs`")
+    batch_size: Override[Positive] = Field(
         None, description="examples of a step; also replaces the token_budget of `training`"
     )
-    lr: Rate | None = Field(None, description="peak learning rate")
-    schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
-    warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of the stage's steps")
-    data: StageData | None = Field(None, description="the task's own training data, or the method's augmented data")
+    lr: Override[Rate] = Field(None, description="peak learning rate")
+    schedule: Override[Schedule] = Field(None, description="learning-rate schedule after warm-up")
+    warmup_ratio: Override[WarmupRatio] = Field(None, description="warm-up steps as a share of the stage's steps")
+    data: Override[StageData] = Field(None, description="the task's own training data, or the method's augmented data")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give the length of a stage as `epochs` or as `steps`, found both")
-        for name in sorted(self.model_fields_set):
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} is null: give a value, or remove the key")
         return self
 
     def merged(self, other: StageOverride) -> StageOverride:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$"
 DEVICE = r"^(cpu|mps|cuda(:[0-9]+)?)$"
@@ -29,3 +31,24 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 WarmupRatio = Annotated[float, Field(ge=0, lt=1)]
 WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_SIZE)]
 Threads = Positive | Literal["all"]
+
+T = TypeVar("T")
+
+
+def _require_value(value: Any) -> Any:
+    if value is None:
+        raise ValueError("found null: give a value, or remove the key")
+    return value
+
+
+class _WithoutNull:
+    """Leaves null out of the JSON Schema of an optional field."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        json_schema = handler(schema)
+        (value,) = [option for option in json_schema.pop("anyOf") if option != {"type": "null"}]
+        return {**json_schema, **value}
+
+
+Override = Annotated[T | None, BeforeValidator(_require_value), _WithoutNull()]
+"""A key that overrides another setting if it is given. Then it has a value: null in a suite file is an error."""

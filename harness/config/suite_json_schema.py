@@ -45,7 +45,7 @@ def suite_schema(options: Mapping[str, type[BaseModel]], tasks: Iterable[str]) -
     properties["selection"]["anyOf"].insert(0, {"enum": ["train", "validation"]})  # short for {on: ...}
     required = schema.pop("required")
     schema |= {"$schema": DIALECT, "anyOf": [{"required": ["include"]}, {"required": required}]}
-    return cast(Schema, _without_titles(schema))
+    return cast(Schema, _for_editors(schema))
 
 
 def _entry(names: list[str]) -> Schema:
@@ -63,11 +63,15 @@ def _closed(properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _without_titles(node: Any) -> Any:
-    """The schema without pydantic's titles, which repeat the names of keys."""
+def _for_editors(node: Any) -> Any:
+    """The schema without titles, which repeat the names of keys, and without the default null of absent keys."""
     if isinstance(node, list):
-        return [_without_titles(item) for item in node]
+        return [_for_editors(item) for item in node]
     if not isinstance(node, dict):
         return node
-    # A property may itself be called `title`; its value is then a schema, not a string.
-    return {key: _without_titles(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
+    # A property may itself be called `title` or `default`; its value is then a schema.
+    return {
+        key: _for_editors(value)
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+    }

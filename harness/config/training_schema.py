@@ -11,6 +11,7 @@ from harness.api.stage_settings import Schedule
 from harness.config.setting_types import (
     Epochs,
     Gigabytes,
+    Override,
     Positive,
     Rate,
     Seed,
@@ -37,26 +38,18 @@ class Limit(Strict):
 class TaskTraining(Strict):
     """Settings of `training` that differ on one task."""
 
-    epochs: Epochs | None = Field(None, description="length of training")
-    batch_size: Positive | None = Field(None, description="also replaces the token_budget of `training`")
+    epochs: Override[Epochs] = Field(None, description="length of training")
+    batch_size: Override[Positive] = Field(None, description="also replaces the token_budget of `training`")
     token_budget: Positive | None = Field(None, description="tokens of a step at most, padding included")
-    lr: Rate | None = Field(None, description="peak learning rate")
-    max_length: Tokens | None = Field(None, description="truncation length in tokens")
+    lr: Override[Rate] = Field(None, description="peak learning rate")
+    max_length: Override[Tokens] = Field(None, description="truncation length in tokens")
     micro_batch_size: Positive | None = Field(None, description="examples per forward and backward pass")
-    schedule: Schedule | None = Field(None, description="learning-rate schedule after warm-up")
-    warmup_ratio: WarmupRatio | None = Field(None, description="warm-up steps as a share of a stage's steps")
-    weight_decay: WeightDecay | None = Field(None, description="weight decay of AdamW")
+    schedule: Override[Schedule] = Field(None, description="learning-rate schedule after warm-up")
+    warmup_ratio: Override[WarmupRatio] = Field(None, description="warm-up steps as a share of a stage's steps")
+    weight_decay: Override[WeightDecay] = Field(None, description="weight decay of AdamW")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
         None, description="null: no gradient clipping on this task"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        required = {"epochs", "batch_size", "lr", "max_length", "schedule", "warmup_ratio", "weight_decay"}
-        for name in sorted(required & self.model_fields_set):
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} is null: give a value, or remove the key to use the value of `training`")
-        return self
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_a_batch_size_of_every_stage_is_not_tuned(small):
         (("tuning.batch_size=[16, 16]",), "expected two or more distinct sizes, found [16, 16]"),
         (("tuning.batch_size=[16]",), "two or more distinct sizes, found [16]"),
         (("tuning.batch_size=[]", "training.per_task.order.epochs=2"), "two or more distinct sizes, found []"),
-        (("methods=[{finetune: {stages: {finetune: {batch_size: null}}}}]",), "batch_size is null: give a value"),
+        (("methods=[{finetune: {stages: {finetune: {batch_size: null}}}}]",), "batch_size: found null: give a value"),
         (("training.token_budget=200",), "training.token_budget sets the size of a step; remove one of both"),
         (("training.per_task.order.batch_size=8",), "order.batch_size is 8, which is not among 16, 4; the first"),
     ],

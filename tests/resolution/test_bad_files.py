@@ -48,7 +48,10 @@ APPENDED = {
         "training: {per_task: {rte: {precision: bf16}}}",
         ["per_task.rte.precision", "unknown key"],
     ),
-    "a task without a rate": ("training: {per_task: {rte: {lr: null}}}", ["training.per_task.rte", "lr is null"]),
+    "a task without a rate": (
+        "training: {per_task: {rte: {lr: null}}}",
+        ["training.per_task.rte.lr", "found null: give a value"],
+    ),
     "small budget of a task": (
         "training: {per_task: {rte: {token_budget: 64}}}",
         ["suite.yaml:8", "training", "on rte: token_budget is 64", "max_length (128)"],

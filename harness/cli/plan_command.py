@@ -92,7 +92,7 @@ def _jobs(
 
 
 def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]:
-    """The content of `harness plan --json`. Empty `data_to_make`, `general_to_do` and `held_out` are left out."""
+    """The content of `harness plan --json`. Empty `augmentations`, `text_stages` and `held_out` are left out."""
     content: dict[str, object] = {
         "suite": plan.spec.name,
         "results": str(store.folder),
@@ -100,15 +100,15 @@ def _to_json(plan: Plan, store: Store, work: RemainingWork) -> dict[str, object]
         "runs": [{**status.run.model_dump(), "done": status.done, "reason": status.reason} for status in work.statuses],
     }
     if work.augmentations:
-        content["data_to_make"] = [
+        content["augmentations"] = [
             {"task": job.data.task.name, "label": job.label, "key": job.key} for job in work.augmentations
         ]
     if work.text_stages:
-        content["general_to_do"] = [
+        content["text_stages"] = [
             {"student": job.student, "label": job.label, "key": job.key, "steps": job.steps} for job in work.text_stages
         ]
     content["teachers"] = [_teacher_to_json(job, store) for job in plan.teachers]
-    content["teacher_tensors"] = [asdict(decision) for decision in plan.cache_decisions]
+    content["cached_teacher_outputs"] = [asdict(decision) for decision in plan.cache_decisions]
     content["jobs"] = work.jobs.to_json()
     if work.jobs.measured is not None:
         content["measured_to_estimated"] = work.jobs.measured

@@ -5,13 +5,15 @@ This loads data and checkpoints, because keys depend on their contents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from harness.api.errors import Problem, UserError
 from harness.api.method import Method
 from harness.api.task import Task
+from harness.config.selection_schema import SelectionSpec
 from harness.config.training_schema import TrainingSpec
 from harness.models import pretrained
 from harness.planning import keys, teacher_cache_policy, tuning_studies
@@ -19,7 +21,7 @@ from harness.planning.augmentation_jobs import AugmentationJobs
 from harness.planning.cache_decisions import CacheDecision
 from harness.planning.devices import best_device
 from harness.planning.job_inputs import TaskData, task_info
-from harness.planning.jobs import Lineage, RunJob, TeacherJob, TextStageJob
+from harness.planning.jobs import AugmentationJob, Lineage, RunJob, TeacherJob, TextStageJob
 from harness.planning.plan import Plan
 from harness.planning.suite_models import SuiteModels, check_max_length, max_length_key
 from harness.planning.task_data import forget_summary, lazy_splits, summarize
@@ -42,6 +44,27 @@ def build(resolved: Resolved) -> Plan:
         UserError: a data set or a checkpoint cannot be loaded, or a setting does not suit it.
     """
     return _Builder(resolved).plan()
+
+
+@dataclass(frozen=True)
+class _SharedBySeeds:
+    """What the runs of a cell have in common: settings, models, data and key parts.
+
+    Attributes:
+        lineages: the models of the run of each seed, in the order of the suite's seeds.
+        by_epoch: how the epoch that a run keeps is selected, if it keeps the best.
+        task_parts: the key parts that all runs on the task have in common.
+    """
+
+    settings: TrainingSpec
+    init: StudentInit
+    augmented: AugmentationJob | None
+    general: TextStageJob | None
+    lineages: list[Lineage]
+    by_epoch: SelectionSpec | None
+    task_parts: Mapping[str, Any]
+    method_parts: Mapping[str, Any]
+    data_parts: Mapping[str, Any]
 
 
 class _Builder:
@@ -149,69 +172,94 @@ class _Builder:
 
     def _runs(self, cell: Cell, data: TaskData) -> Iterator[RunJob]:
         """Yield the runs of a cell, one for each seed."""
-        task, variant = cell.task, cell.variant
-        settings, shared_parts = self._on_task(task.name)
-        init = self._student_init(cell)
-        tokenizer_ref, checkpoint, source = init.tokenizer_ref, init.checkpoint, init.source
-        teachers = self._teachers_of(cell, 0)
+        shared = self._shared_by_seeds(cell, data)
+        for seed, lineage in zip(self.spec.seeds, shared.lineages, strict=True):
+            yield self._run(cell, data, shared, lineage, seed)
+
+    def _shared_by_seeds(self, cell: Cell, data: TaskData) -> _SharedBySeeds:
+        """Return what the runs of a cell have in common."""
+        settings, task_parts = self._on_task(cell.task.name)
+        init, teachers = self._student_init(cell), self._teachers_of(cell, 0)
+        self._check_lengths(cell, settings, init, teachers)
+        general = self.text_stages.job(cell, init, teachers[0].alone) if cell.variant.general else None
+        selection = self.spec.selection
+        return _SharedBySeeds(
+            settings=settings,
+            init=init,
+            augmented=self.augmented.job(cell.variant, self._method(cell, self.spec.seeds[0]), data),
+            general=general,
+            lineages=self._lineages(cell, general),
+            by_epoch=selection if selection is not None and selection.epoch == "best" else None,
+            task_parts=task_parts,
+            method_parts=keys.method(cell.variant, self.spec, settings),
+            data_parts={
+                **keys.data(data, init.tokenizer_ref, settings.max_length),
+                "validation": data.validation_fingerprint,
+            },
+        )
+
+    def _check_lengths(
+        self, cell: Cell, settings: TrainingSpec, init: StudentInit, teachers: Sequence[TeacherJob]
+    ) -> None:
+        """Raise `UserError` if a model of the cell has fewer positions than `max_length`."""
         limits = {
             job.row: self.models.max_tokens(job)
             for job in teachers
-            if job.tokenizer_ref.fingerprint == tokenizer_ref.fingerprint
+            if job.tokenizer_ref.fingerprint == init.tokenizer_ref.fingerprint
         }
-        if checkpoint is not None:
-            limits[cell.student] = self.models.max_tokens_of_checkpoint(checkpoint)
-        elif source is not None:  # the student has its positions
-            limits[source.row] = self.models.max_tokens(source)
+        if init.checkpoint is not None:
+            limits[cell.student] = self.models.max_tokens_of_checkpoint(init.checkpoint)
+        elif init.source is not None:  # the student has its positions
+            limits[init.source.row] = self.models.max_tokens(init.source)
         for name, most in limits.items():
-            check_max_length(settings.max_length, max_length_key(self.suite, task.name), name, most)
-        augmented = self.augmented.job(variant, self._method(cell, self.spec.seeds[0]), data)
-        general = self.text_stages.job(cell, init, teachers[0].alone) if variant.general else None
-        lineages = self._lineages(cell, general)
-        method_parts = keys.method(variant, self.spec, settings)
-        selection = self.spec.selection
-        by_epoch = selection if selection is not None and selection.epoch == "best" else None
-        data_parts = {
-            **keys.data(data, tokenizer_ref, settings.max_length),
-            "validation": data.validation_fingerprint,
-        }
-        for seed, lineage in zip(self.spec.seeds, lineages, strict=True):
-            data_seed = settings.data_seed if settings.data_seed is not None else seed
-            parts = keys.run(shared_parts, method_parts, lineage.parts, data_parts, seed=seed, data_seed=data_seed)
-            aligned = [teacher.tokenizer_ref for teacher in lineage.teachers]
-            parts |= keys.alignment(tokenizer_ref, aligned, answers=task.kind == "qa")
-            if augmented is not None:
-                parts["augmentation"] = augmented.parts
-            if by_epoch is not None:
-                parts["selection"] = keys.selection(data, by_epoch)
-            planned = PlannedRun(
-                key=key(parts),
-                task=task.name,
-                label=variant.label,
-                method=variant.method.name,
-                student=cell.student,
-                seed=seed,
-                teachers=[teacher.row for teacher in lineage.teachers],
-                teacher_seeds=[teacher.fine_tuning_seed for teacher in lineage.teachers],
-                assistants={t.row: t.run.planned.key for t in lineage.teachers if t.run is not None},
-            )
-            method = self._method(cell, seed)
-            yield RunJob(
-                planned,
-                cell,
-                method,
-                data,
-                tokenizer_ref,
-                checkpoint,
-                lineage,
-                lineages[0],
-                data_seed,
-                parts,
-                settings,
-                augmented,
-                general,
-                best_epoch=by_epoch is not None,
-            )
+            check_max_length(settings.max_length, max_length_key(self.suite, cell.task.name), name, most)
+
+    def _run(self, cell: Cell, data: TaskData, shared: _SharedBySeeds, lineage: Lineage, seed: int) -> RunJob:
+        """Return the run of a cell with one seed."""
+        data_seed = shared.settings.data_seed if shared.settings.data_seed is not None else seed
+        parts = self._key_parts(cell, data, shared, lineage, seed, data_seed)
+        planned = PlannedRun(
+            key=key(parts),
+            task=cell.task.name,
+            label=cell.variant.label,
+            method=cell.variant.method.name,
+            student=cell.student,
+            seed=seed,
+            teachers=[teacher.row for teacher in lineage.teachers],
+            teacher_seeds=[teacher.fine_tuning_seed for teacher in lineage.teachers],
+            assistants={t.row: t.run.planned.key for t in lineage.teachers if t.run is not None},
+        )
+        return RunJob(
+            planned,
+            cell,
+            self._method(cell, seed),
+            data,
+            shared.init.tokenizer_ref,
+            shared.init.checkpoint,
+            lineage,
+            shared.lineages[0],
+            data_seed,
+            parts,
+            shared.settings,
+            shared.augmented,
+            shared.general,
+            best_epoch=shared.by_epoch is not None,
+        )
+
+    def _key_parts(
+        self, cell: Cell, data: TaskData, shared: _SharedBySeeds, lineage: Lineage, seed: int, data_seed: int
+    ) -> dict[str, Any]:
+        """Return the parts of a run's key."""
+        parts = keys.run(
+            shared.task_parts, shared.method_parts, lineage.parts, shared.data_parts, seed=seed, data_seed=data_seed
+        )
+        aligned = [teacher.tokenizer_ref for teacher in lineage.teachers]
+        parts |= keys.alignment(shared.init.tokenizer_ref, aligned, answers=cell.task.kind == "qa")
+        if shared.augmented is not None:
+            parts["augmentation"] = shared.augmented.parts
+        if shared.by_epoch is not None:
+            parts["selection"] = keys.selection(data, shared.by_epoch)
+        return parts
 
     def _lineages(self, cell: Cell, general: TextStageJob | None) -> list[Lineage]:
         """Return the models that the cell's run depends on, for each seed. Runs of all seeds share them if they can."""

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 """Vectors X for the relation of X with itself, or (X, Y) for the relation of queries X with keys Y."""
 
+ROUNDING = 64
+"""Vectors that differ by at most this many times the rounding error of their lengths count as equal. What a model
+computes for the same text, padded to different lengths, differs by about 10 times that error."""
+
 NO_LOGIT = -1e30
 """A teacher's logits below are no logits, but the lowest value of float32 or float64, possibly scaled."""
 
@@ -233,6 +237,19 @@ def relation_kl(student: Vectors, teacher: Vectors, mask: Tensor, *, heads: int 
 def unit_vectors(vectors: Tensor) -> Tensor:
     """`vectors` [..., H], scaled to length 1, in at least float32."""
     return F.normalize(full_precision(vectors), dim=-1)
+
+
+def directions(vectors: Tensor, origin: Tensor) -> Tensor:
+    """Unit vectors from `origin` to `vectors`, both [..., H], in at least float32; products of them are cosines.
+
+    Vectors that are equal up to `ROUNDING` have direction 0 and no gradient, which would grow with 1 / distance.
+    """
+    vectors, origin = full_precision(vectors), full_precision(origin)
+    differences = vectors - origin
+    with torch.no_grad():
+        rounding = torch.finfo(differences.dtype).eps ** 2 * (vectors.square().sum(-1) + origin.square().sum(-1))
+        equal = differences.square().sum(-1) <= ROUNDING**2 * rounding
+    return unit_vectors(differences.masked_fill(equal.unsqueeze(-1), 0))
 
 
 def projection(width: int, target: int, *, bias: bool = False) -> nn.Linear:

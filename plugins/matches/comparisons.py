@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.chunked_attention import mean_over_queries, mean_over_tokens
 from harness.api.lazy_torch import F, torch
-from harness.api.losses import full_precision, unit_vectors
+from harness.api.losses import directions, full_precision, unit_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,8 +180,8 @@ def _rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _angles(vectors: Tensor) -> Tensor:
     """[i, j, k]: cosine of the angle at example i between the directions to j and k."""
-    directions = F.normalize(vectors.unsqueeze(0) - vectors.unsqueeze(1), dim=-1)
-    return directions @ directions.transpose(1, 2)
+    units = directions(vectors.unsqueeze(0), vectors.unsqueeze(1))
+    return units @ units.transpose(1, 2)
 
 
 def _similarity(student: Tensor, teacher: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.chunked_attention import MAX_PAIRS
 from harness.api.lazy_torch import F, torch
-from harness.api.losses import full_precision, score_mse, unit_vectors
+from harness.api.losses import directions, full_precision, score_mse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ def mean_vector(tokens: Tensor, mask: Tensor) -> Tensor:
 def _sample_angles(samples: Tensor, heads: int) -> Tensor:
     """Cosines [heads, i, j, k] of the angles of vectors [B, H] at i, between j and k."""
     by_head = full_precision(samples).reshape(len(samples), heads, -1).transpose(0, 1)
-    return _cosines(by_head[:, None] - by_head[:, :, None])
+    return _cosines(directions(by_head[:, None], by_head[:, :, None]))
 
 
 def _angles(vectors: Tensor, anchor: Tensor, partner: Tensor) -> Tensor:
@@ -87,14 +87,13 @@ def _angles(vectors: Tensor, anchor: Tensor, partner: Tensor) -> Tensor:
     vectors = full_precision(vectors)
     examples = torch.arange(len(vectors), device=vectors.device)
     origin = vectors[examples[:, None], anchor]
-    return _cosines(vectors[examples[:, None, None], partner] - origin[:, :, None])
+    return _cosines(directions(vectors[examples[:, None, None], partner], origin[:, :, None]))
 
 
-def _cosines(vectors: Tensor) -> Tensor:
-    """The cosine of each pair of vectors [..., K, H]: [..., K, K]."""
-    unit = unit_vectors(vectors)
-    with torch.autocast(unit.device.type, enabled=False):
-        return unit @ unit.transpose(-1, -2)
+def _cosines(units: Tensor) -> Tensor:
+    """The cosine of each pair of unit vectors [..., K, H]: [..., K, K]."""
+    with torch.autocast(units.device.type, enabled=False):
+        return units @ units.transpose(-1, -2)
 
 
 def _attention(vectors: Tensor, mask: Tensor, heads: int) -> Tensor:

@@ -10,6 +10,7 @@ from harness.api.method import TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.plugin_host.host import Host
 from harness.testing import loss_terms, tiny_batch
+from plugins.mgskd import structure
 from tests.reference.comparison import evaluate
 from tests.reference.formulas import dot, kl, mean, mse, predictions, project, scores, softmax
 from tests.reference.settings import batch_of, copied, model
@@ -194,6 +195,21 @@ def test_two_examples_have_no_triangle():
     terms = evaluate("mgskd", "classification", student, [teacher], batch_of("classification", batch=2))[0]
     assert terms["sample_triplet"] == 0
     assert terms["token_triplet"] > 0
+
+
+def test_equal_vectors_have_no_large_gradient():
+    """Those of a text that is twice in a batch, or of a repeated word, if the teacher's differ by rounding."""
+    student, teacher = torch.randn(6, 16), torch.randn(6, 24)
+    student[4], teacher[4] = student[1], teacher[1] * (1 + 1e-7)
+    student.requires_grad_()
+    tokens = torch.ones(1, 6, dtype=torch.bool)
+    losses = [
+        structure.sample_loss(student, teacher, 4),
+        structure.triangle_loss(student[None], teacher[None], tokens, 4, anchors=6, partners=5),
+    ]
+    for loss in losses:
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert 0 < gradient.abs().max() < 10
 
 
 def test_gradients_are_finite_in_half_precision():

@@ -330,6 +330,22 @@ def test_projection_starts_as_the_identity_between_equal_widths():
     assert losses.projection(4, 6)(values).shape == (2, 6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_directions_are_unit_vectors_but_zero_without_gradient_between_equal_vectors(dtype):
+    """Also between vectors that only rounding tells apart; a distance of 1e-3 is none."""
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    origin = torch.randn(4, 16, dtype=dtype)
+    moved = torch.tensor([1.0, 1e-3, 4 * torch.finfo(exact).eps, 0.0], dtype=exact)[:, None] * torch.randn(4, 16)
+    vectors = (origin.to(exact) + moved).requires_grad_()
+    found = losses.directions(vectors, origin)
+    assert found.dtype == exact
+    assert found.norm(dim=-1).tolist() == pytest.approx([1, 1, 0, 0])
+    torch.testing.assert_close(found[:2], losses.unit_vectors(vectors - origin)[:2])
+    found.sum().backward()
+    assert vectors.grad[:2].abs().min() > 0
+    assert vectors.grad[2:].abs().max() == 0
+
+
 def test_squared_logit_distances_of_qa_ignore_positions_without_an_answer(spans):
     student, teacher, batch = spans
     expected = [

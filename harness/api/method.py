@@ -231,8 +231,8 @@ class Cofinetuning:
 
 @dataclass(frozen=True)
 class General:
-    """Distillation on unlabelled text before any task (text stage); its student initializes the runs of all tasks and
-    seeds.
+    """Distillation on unlabelled text before any task (text stage); its student and its modules initialize the runs of
+    all tasks and seeds.
 
     Teacher and student are masked language models; the teacher is the pretrained checkpoint. The suite's `general` sets
     the text and the number of steps; without it there is no text stage. `Method.losses` is called with this stage and
@@ -246,10 +246,10 @@ class General:
         smoothing: 0: every token is masked with equal probability, at least one in each text. Above 0: the share of a
             batch's tokens is drawn without replacement, with weights count^-smoothing for a token's count in the text,
             so that rare tokens are masked more often (Sanh et al. 2019, authors' code: 0.7).
-        options: plain values that `losses` depends on in this stage; None: all options of the method. They are part of
-            the key, with the method's name and version, the settings of the stage, the teacher, the student and the
-            text. Rows share the stage if these are equal, so name a subset, or ``{}``, for options that `losses` does
-            not read.
+        options: plain values that `losses` and `modules` depend on in this stage; None: all options of the method. They
+            are part of the key, with the method's name and version, the settings of the stage, the teacher, the student
+            and the text. Rows share the stage if these are equal, so name a subset, or ``{}``, for options that neither
+            of the two reads.
         assistant: the teacher first trains an assistant, which then teaches the student. The assistant has the
             student's sizes (``layers``, ``hidden``, ``heads``, ``ffn``) with these replacements.
     """
@@ -479,7 +479,9 @@ class Method(ABC):
         exported with the student.
 
         If a step is repeated after an out-of-memory error, buffers are restored; attributes are not. Initialized under
-        the run's seed. Modules that the losses of a stage do not use are not changed in that stage.
+        the run's seed. Modules that the losses of a stage do not use are not changed in that stage. Runs whose student
+        starts from the method's text stage continue with that stage's modules: with every parameter and buffer whose
+        name and shape are the same there; the others keep their initial values.
         """
         return nn.ModuleDict()
 

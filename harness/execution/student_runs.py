@@ -25,6 +25,7 @@ from harness.tasks.example_texts import validation_texts
 from harness.training import student_initialization
 from harness.training.batch_stream import BatchStream, TokenizedTask
 from harness.training.best_epoch import BestEpoch
+from harness.training.continued_modules import NO_WEIGHTS
 from harness.training.run import Run
 from harness.training.schedule import own_batches_per_epoch
 from harness.training.scoring import Part, score
@@ -109,6 +110,7 @@ def prepare(
         batches_per_epoch=epochs.batches_per_epoch,
         own_batches_per_epoch=own_batches_per_epoch(variant.stages, epochs.examples),
         device=context.device,
+        module_weights=text_student_files.module_weights(job.general) if job.general else NO_WEIGHTS,
         best=_best_epoch(data, context, run_id) if job.best_epoch else None,
         observe=run_records.reporter(context.host),
     )

@@ -7,7 +7,9 @@ start from the same student.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.execution import stored_students
 from harness.execution.cached_folder import CachedFolder
@@ -16,17 +18,40 @@ from harness.storage import cache_dir, checksums
 from harness.storage.records import GeneralRecord
 from harness.storage.store import Store
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 RECORD = "record.json"
+
+MODULES = "modules.safetensors"
+"""The method's modules, in the student's folder: transformers does not read the file, and it is copied, transferred and
+merged as a part of the student."""
 
 
 def cached(job: TextStageJob) -> CachedFolder:
-    """The student in the cache: its record, and a checkpoint that plain transformers can load."""
+    """The student in the cache: its record, a checkpoint that plain transformers can load, and the method's modules."""
     return CachedFolder(cache_dir.root() / "general" / job.key, f"student {job.student} of {job.label}")
 
 
 def checkpoint(key: str) -> Path:
     """The checkpoint of the unfinished text stage with this key."""
     return cache_dir.root() / "general" / f"{key}.pt"
+
+
+def write_modules(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights of the method's modules into the folder of its student; nothing if it has no modules."""
+    from safetensors.torch import save_file
+
+    if weights:
+        save_file(dict(weights), folder / MODULES)
+
+
+def module_weights(job: TextStageJob) -> Mapping[str, Tensor]:
+    """The weights of the method's modules at the end of a text stage, by name; empty if it has no modules."""
+    from safetensors.torch import load_file
+
+    path = cached(job).path / MODULES
+    return load_file(path) if path.exists() else {}
 
 
 def is_done(job: TextStageJob, store: Store, *, verify: bool) -> bool:

@@ -30,6 +30,7 @@ from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
 from harness.training import finite_checks
 from harness.training.batch_stream import TokenizedTask
 from harness.training.cohort import Cohort, Teacher
+from harness.training.continued_modules import weights_of
 from harness.training.run import Run
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
@@ -190,7 +191,7 @@ def _stream(job: TextStageJob) -> TextBatchStream:
 
 
 def _store(job: TextStageJob, finished: FinishedRun) -> None:
-    """Write the student, its tokenizer and its record to the cache."""
+    """Write the student, its tokenizer, the method's modules and the record to the cache."""
     run = finished.run
     record = GeneralRecord(
         key=job.key,
@@ -210,6 +211,7 @@ def _store(job: TextStageJob, finished: FinishedRun) -> None:
         with quiet_transformers():
             run.student.save_pretrained(path)
         job.tokenizer_ref.tokenizer.save_pretrained(path)
+        text_student_files.write_modules(path, weights_of(run.modules))
         (path / text_student_files.RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     text_student_files.cached(job).write(export)

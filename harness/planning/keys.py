@@ -32,6 +32,7 @@ from harness.training import (
     ANSWER_ALIGNMENT_VERSION,
     MULTILABEL_WEIGHTS_VERSION,
     TEACHER_OUTPUTS_VERSION,
+    TEXT_STAGE_MODULES_VERSION,
     VERSION,
 )
 
@@ -291,6 +292,7 @@ def general(
     """Return the parts for a text stage. `teacher` is a pretrained model's fingerprint or the assistant's key."""
     return {
         "method": {"name": method.name, "version": method.version, "options": _text_stage_options(job, method)},
+        **({"modules": TEXT_STAGE_MODULES_VERSION} if _has_modules(method) else {}),
         "masking": job.masking,
         **({"smoothing": job.smoothing} if job.smoothing else {}),
         "student": student_parts,
@@ -301,6 +303,11 @@ def general(
         "numeric": numeric(device, settings.precision, tf32=settings.tf32),
         "code": VERSION,
     }
+
+
+def _has_modules(method: Method) -> bool:
+    """Whether the method may have modules, which runs continue from its text stage."""
+    return type(method).modules is not Method.modules
 
 
 def _text_stage_options(job: General, method: Method) -> dict[str, Any]:

@@ -17,3 +17,7 @@ them, and of the cache entries."""
 MULTILABEL_WEIGHTS_VERSION = 2
 """Version of the class weights of multilabel tasks (`harness.tasks.class_weights`). Part of the keys of runs and
 teachers on tasks with such weights."""
+
+TEXT_STAGE_MODULES_VERSION = 1
+"""Version of the modules with which runs continue after a text stage: of what is stored and loaded. Part of the keys of
+text stages of methods with modules; keys without it are of a version that started these runs with new modules."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.api.batch import Batch
 from harness.api.events import LossPoint, RunId
@@ -21,6 +21,7 @@ from harness.models.parameter_groups import ParameterGroups
 from harness.storage.disk_errors import DiskError
 from harness.training import micro_batching, term_names
 from harness.training.best_epoch import BestEpoch
+from harness.training.continued_modules import NO_WEIGHTS, continue_from
 from harness.training.loss_curve import LossCurve
 from harness.training.loss_passes import LoggedValue, LossPasses, snapshot
 from harness.training.method_results import modules_of, notes_of, stages_of
@@ -51,6 +52,8 @@ class Run:
         batches_per_epoch: converts epochs to steps.
         own_batches_per_epoch: the same for stages with a batch size of their own, by stage name.
         device: where the run is trained.
+        module_weights: what the method's modules start from in place of their initial weights, by name, where the shape
+            is the same.
         best: selects the best epoch; None: the weights of the last step are the result.
         observe: called with every `LossPoint`.
 
@@ -76,6 +79,7 @@ class Run:
         batches_per_epoch: int,
         device: torch.device,
         own_batches_per_epoch: Mapping[str, int] = NO_STAGES,
+        module_weights: Mapping[str, Tensor] = NO_WEIGHTS,
         best: BestEpoch | None = None,
         observe: Callable[[Run, LossPoint], None] = lambda run, point: None,
     ) -> None:
@@ -91,7 +95,7 @@ class Run:
         self.progress = StageProgress(stages_of(method), training, overrides, batches_per_epoch, own_batches_per_epoch)
         self.student = student.to(device)
         self.capture = Capture(student)
-        self.modules, self.notes = self._modules_and_notes()
+        self.modules, self.notes = self._modules_and_notes(module_weights)
         groups = ParameterGroups(student, self.capture.parts, self.modules)
         self.trained = TrainedParameters(student, self.modules, groups, training, device)
         passes = LossPasses(method, self.teachers, training, device, self.trained.scaler)
@@ -213,12 +217,13 @@ class Run:
         self.progress.enter(number)
         self.trained.enter(self.stage)
 
-    def _modules_and_notes(self) -> tuple[nn.ModuleDict, dict[str, Any]]:
-        """The method's modules, on the device, and its notes. An error of the method fails this run."""
+    def _modules_and_notes(self, weights: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, dict[str, Any]]:
+        """The method's modules with `weights`, on the device, and its notes. An error of the method fails this run."""
         modules = nn.ModuleDict()
         try:
             with self.random.active():
                 modules = modules_of(self.method).to(self.device)
+            continue_from(weights, modules)
             return modules, notes_of(self.method)
         except (Exception, SystemExit) as error:
             self.fail(error, f"before step 1 ({self.stage.name})")

@@ -13,17 +13,19 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
-from harness.execution import text_student_files, text_students
+from harness.execution import student_runs, text_student_files, text_students
 from harness.execution.job_states import job_states
 from harness.execution.ray_engine import transport
 from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.transport import Roots
 from harness.models import tokenizers
-from harness.planning import graph_builder
+from harness.planning import graph_builder, keys
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
 from harness.storage import checksums
 from harness.storage.store import Store
+from harness.training.continued_modules import weights_of
+from harness.training.run import Run
 from harness.training.text_distillation import TextStageMethod
 from tests.support.student_weights import change_student
 
@@ -220,8 +222,9 @@ def test_a_worker_on_another_node_gets_the_stored_student(suite, stage, tmp_path
     transport.write(sent, Roots(tmp_path / "worker", here.cache))
     context = replace(suite.context(), store=Store(tmp_path / "worker"))
     assert list(text_students.make([stage], context)) == [(stage, None)]
-    weights = (text_student_files.cached(stage).path / "model.safetensors").read_bytes()
-    assert weights == (suite.store().general_folder(stage.key) / "student" / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", text_student_files.MODULES):
+        received = (text_student_files.cached(stage).path / name).read_bytes()
+        assert received == (suite.store().general_folder(stage.key) / "student" / name).read_bytes()
 
 
 def test_a_stored_student_that_was_removed_is_distilled_again_unless_the_cache_has_it(suite, stage):
@@ -352,6 +355,55 @@ def test_runs_start_from_the_result(suite):
     from_teacher = load_file(suite.folder / "base" / "model.safetensors")
     name = "bert.encoder.layer.0.output.dense.weight"
     assert not torch.equal(distilled[name], from_teacher["bert.encoder.layer.1.output.dense.weight"])
+
+
+def first_modules(suite, monkeypatch, *overrides):
+    """The modules of each run of a suite before its first step, by seed."""
+    found = {}
+
+    def watched(run_id, *args, **given):
+        run = Run(run_id, *args, **given)
+        found[run_id.seed] = weights_of(run.modules)
+        return run
+
+    monkeypatch.setattr(student_runs, "Run", watched)
+    outcome = suite.run(*overrides)
+    assert not [*outcome.failed, *outcome.failures]
+    return found
+
+
+def test_runs_continue_with_the_modules_of_the_text_stage(suite, stage, monkeypatch):
+    trained = load_file(suite.store().general_folder(stage.key) / "student" / text_student_files.MODULES)
+    assert trained.keys() == {"embedding.weight", "hidden_1.weight"}
+    assert not any(torch.equal(weight, torch.eye(32)) for weight in trained.values())
+    delete_cache(stage)
+    found = first_modules(suite, monkeypatch, *ONE, "seeds=[2, 3]")
+    assert found.keys() == {2, 3}
+    for modules in found.values():
+        assert all(torch.equal(modules[name], weight) for name, weight in trained.items())
+
+
+def test_a_run_without_the_text_stage_has_new_modules(suite, stage, monkeypatch):
+    found = first_modules(suite, monkeypatch, "methods=[tinybert: {general: false}]", "seeds=[1]")
+    assert all(torch.equal(weight, torch.eye(32)) for weight in found[1].values())
+
+
+def test_only_students_of_methods_with_modules_have_a_file_of_them(suite):
+    suite.run("seeds=[1]", "general.steps=2")
+    students = {job.labels[0]: suite.store().general_folder(job.key) for job in suite.store().plan().generals}
+    having = {label for label, folder in students.items() if (folder / "student" / text_student_files.MODULES).exists()}
+    assert having == {"tinybert"}
+
+
+def test_the_version_of_the_modules_changes_the_keys_of_methods_with_modules_only(suite, monkeypatch):
+    def found():
+        plan = suite.plan("seeds=[1]")
+        stages = {f"{job.label} on text": job.key for job in plan.text_stages(plan.runs)}
+        return {**stages, **{run.planned.label: run.planned.key for run in plan.runs}}
+
+    before = found()
+    monkeypatch.setattr(keys, "TEXT_STAGE_MODULES_VERSION", 100)
+    assert {name for name, key in found().items() if key != before[name]} == {"tinybert", "tinybert on text"}
 
 
 def test_general_false_and_methods_without_one_keep_their_keys(suite):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from datasets import Dataset
+from torch import nn
 
 from harness.api.batch import NOT_MASKED
 from harness.api.task import Splits
@@ -14,6 +15,7 @@ from harness.tasks.corpus import TextCorpus, encode_text
 from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenization import concatenate
 from harness.training.batch_stream import TokenizedTask
+from harness.training.continued_modules import continue_from, weights_of
 from harness.training.text_distillation import TextBatchStream
 
 CPU = torch.device("cpu")
@@ -122,3 +124,35 @@ def test_a_smoothed_batch_depends_on_its_position_only():
         a, b = (made.at(position, CPU).whole("tokenizer") for made in (one, other))
         assert torch.equal(a.labels, b.labels)
         assert torch.equal(a.inputs["input_ids"], b.inputs["input_ids"])
+
+
+def test_modules_continue_where_name_and_shape_are_the_same():
+    """A buffer with a row for each example, and a tied weight, of which each name has a copy."""
+
+    def modules(examples, value):
+        made = nn.ModuleDict({"same": nn.Linear(2, 3), "other": nn.Linear(2, 2), "state": nn.Module()})
+        made["tied"] = made["same"]
+        made["state"].register_buffer("of_examples", torch.zeros(examples))
+        made["state"].register_buffer("steps", torch.zeros(()))
+        for each in (*made.parameters(), *made.buffers()):
+            nn.init.constant_(each, value)
+        return made
+
+    weights = weights_of(modules(4, 1.0))
+    assert len({weight.data_ptr() for weight in weights.values()}) == len(weights)
+    weights = {name: weight for name, weight in weights.items() if not name.startswith("other")}
+    later = modules(5, 2.0)
+    continue_from({**weights, "unknown": torch.zeros(1)}, later)
+    values = {name: {*weight.flatten().tolist()} for name, weight in later.state_dict().items()}
+    assert {name for name, value in values.items() if value == {2.0}} == {
+        "other.weight",
+        "other.bias",
+        "state.of_examples",
+    }
+    assert {name for name, value in values.items() if value == {1.0}} == {
+        "same.weight",
+        "same.bias",
+        "tied.weight",
+        "tied.bias",
+        "state.steps",
+    }

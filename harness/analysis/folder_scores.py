@@ -16,6 +16,7 @@ import numpy as np
 from harness.analysis import pairwise
 from harness.analysis.inference import Estimate, Sample, estimate
 from harness.analysis.pairwise import Difference
+from harness.analysis.ranking import why_no_average
 from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import ALPHA, corrected
 from harness.storage.plan_file import PlannedTask
@@ -105,7 +106,7 @@ def _fingerprints(summary: Summary) -> dict[str, str]:
 def _scopes(tasks: Sequence[PlannedTask]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The average, if there is one, and each task."""
     averaged = [task for task in tasks if not task.diagnostic]
-    if len(averaged) > 1 and len({task.higher_is_better for task in averaged}) == 1:
+    if len(averaged) > 1 and not why_no_average(averaged):
         yield AVERAGE, tuple(task.name for task in averaged)
     for task in tasks:
         yield task.name, (task.name,)

@@ -9,7 +9,7 @@ from itertools import product
 
 from harness.analysis import collapsed_seeds, suite_level, top_groups
 from harness.analysis.row_differences import RowDifferences
-from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic
+from harness.analysis.summary import BeatenTeacher, BoardRow, Statistic, is_error
 from harness.analysis.top_groups import Comparison
 from harness.storage.plan_file import PlanFile, PlannedTask
 
@@ -17,9 +17,9 @@ from harness.storage.plan_file import PlanFile, PlannedTask
 def average(plan: PlanFile, row: BoardRow) -> Statistic | None:
     """The average score of a row over all tasks but diagnostic ones.
 
-    None if the row is not complete, its tasks have different seeds, or only some metrics are higher-is-better.
+    None if the row is not complete, its tasks have different seeds, or the tasks have no average (`why_no_average`).
     """
-    if row.status != "complete" or not _comparable(plan) or len({sample.seeds for sample in row.samples}) != 1:
+    if row.status != "complete" or why_no_average(plan.tasks) or len({sample.seeds for sample in row.samples}) != 1:
         return None
     return Statistic.of_scores(row.samples)
 
@@ -27,6 +27,22 @@ def average(plan: PlanFile, row: BoardRow) -> Statistic | None:
 def averaged_tasks(plan: PlanFile) -> list[str]:
     """The names of the tasks of the average: all but diagnostic ones."""
     return [task.name for task in plan.tasks if not task.diagnostic]
+
+
+def why_no_average(tasks: Sequence[PlannedTask]) -> str:
+    """Why scores on the tasks cannot be averaged, as a clause; empty if they can.
+
+    They cannot if lower is better on some and higher on others, or if one that is not diagnostic is scored by an error:
+    that has a unit of its own, such as a price, so that the task with the largest numbers would decide.
+    """
+    lower = [task.name for task in tasks if not task.higher_is_better]
+    if 0 < len(lower) < len(tasks):
+        return f"lower is better on {', '.join(lower)}, higher on the others"
+    averaged = [task for task in tasks if not task.diagnostic]
+    errors = [task.name for task in averaged if is_error(task)]
+    if errors and len(averaged) > 1:
+        return f"the score of {' and of '.join(errors)} is an error, in a unit of its own"
+    return ""
 
 
 def row_differences(rows: Iterable[BoardRow]) -> RowDifferences:
@@ -113,10 +129,6 @@ def add_suite_statistics(plan: PlanFile, teachers: Sequence[BoardRow], rows: Seq
 def labels_without_teacher(plan: PlanFile) -> set[str]:
     """The labels whose runs have no teacher."""
     return {run.label for run in plan.runs if not run.teachers}
-
-
-def _comparable(plan: PlanFile) -> bool:
-    return len({task.higher_is_better for task in plan.tasks}) == 1
 
 
 def add_ranks(plan: PlanFile, rows: Sequence[BoardRow]) -> list[BoardRow]:

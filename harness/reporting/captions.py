@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from harness.analysis import data_notes, interval_coverage, selection_notes
+from harness.analysis.ranking import why_no_average
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, is_error, scale
 from harness.api.wording import counted
@@ -109,7 +110,9 @@ def _any_fine_tuned_before(summary: Summary) -> bool:
 def _average(summary: Summary) -> Iterator[str]:
     """Explain average, rank and the suite-level numbers, or why there are none."""
     tasks = summary.plan.tasks
-    if len({task.higher_is_better for task in tasks}) == 1:
+    if reason := why_no_average(tasks):
+        yield f"{reason[0].upper()}{reason[1:]}, so there is no average and no rank. Bold: the best of its student."
+    else:
         diagnostic = ", ".join(task.name for task in tasks if task.diagnostic)
         without = f" (without {diagnostic}, a diagnostic task for another task's students)" if diagnostic else ""
         lower = "" if tasks[0].higher_is_better else " Lower is better."
@@ -119,12 +122,6 @@ def _average(summary: Summary) -> Iterator[str]:
             "of its student."
         )
         yield from _suite_level(summary)
-    else:
-        lower = ", ".join(task.name for task in tasks if not task.higher_is_better)
-        yield (
-            f"Lower is better on {lower}, higher on the others, so there is no average and no rank. Bold: the best of "
-            "its student."
-        )
 
 
 def _speed_ups(summary: Summary) -> Iterator[str]:

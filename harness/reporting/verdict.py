@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.analysis.ranking import best_of, labels_without_teacher, lead
+from harness.analysis.ranking import best_of, labels_without_teacher, lead, why_no_average
 from harness.analysis.score_format import difference, score, signed
 from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import Comparison
@@ -13,8 +13,8 @@ from harness.reporting.formatting import probability
 
 def sentences(summary: Summary) -> Iterator[str]:
     """Yield a sentence for each student with an average, in the board's order; one sentence if there is none."""
-    if len({task.higher_is_better for task in summary.plan.tasks}) > 1:
-        yield "No method is best on average: lower is better on some tasks, higher on others."
+    if reason := why_no_average(summary.plan.tasks):
+        yield f"No method is best on average: {reason}."
         return
     best = best_of(summary.plan, summary.students)
     if not best:

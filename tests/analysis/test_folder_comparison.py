@@ -242,3 +242,9 @@ def test_tasks_with_another_metric_are_not_compared(tmp_path):
     one = fill(tmp_path / "a")
     other = fill(tmp_path / "b", plan(tasks=[SST2.model_copy(update={"score": "f1"}), SQUAD]))
     assert {score.scope for score in compared(one, other).scores} == {"squad"}
+
+
+def test_errors_of_several_tasks_have_no_average(tmp_path):
+    errors = [task.model_copy(update={"percent": True, "higher_is_better": False}) for task in (SST2, SQUAD)]
+    one, other = (fill(tmp_path / name, plan(errors)) for name in "ab")
+    assert {score.scope for score in compared(one, other).scores} == {"sst2", "squad"}

@@ -7,7 +7,8 @@ from harness.analysis.printed_decimals import decimals
 from harness.analysis.summary import Statistic
 from harness.reporting import report
 from harness.reporting.board import build
-from tests.support.error_scores import priced
+from tests.support.error_scores import PRICE, priced
+from tests.support.results_factory import SST2, fill, plan
 
 
 @pytest.mark.parametrize("unit", [0.02, 1000.0])
@@ -59,3 +60,31 @@ def test_small_errors_are_printed_and_ranked_by_what_differs(tmp_path):
     assert board.reading[0].startswith("A score is the mean over 3 seeds, as reported. ±")
     spread = next(table for table in board.tables if table.title == "Standard deviation over seeds")
     assert spread.lines[0].cells[2] == f"{scores[0].std:.4f}"
+
+
+@pytest.mark.parametrize("percent", [True, False], ids=["another error", "a share of which less is better"])
+def test_an_error_among_several_tasks_has_no_average(tmp_path, percent):
+    """The task with the largest numbers would decide: of a mean of 600 euros and 0.4 stars, the stars are lost."""
+    tasks = [SST2.model_copy(update={"higher_is_better": False, "percent": percent}), _named("squad")]
+    summary = summarize(fill(tmp_path, plan(tasks)))
+    assert {(row.average, row.rank, row.top, row.iqm) for row in summary.students} == {(None,) * 4}
+    assert not summary.comparisons
+    board = build(summary)
+    (verdict,) = board.verdict
+    errors = "sst2 and of squad" if percent else "squad"
+    assert verdict == f"No method is best on average: the score of {errors} is an error, in a unit of its own."
+    assert any(
+        f"of {errors} is an error, in a unit of its own, so there is no average" in text for text in board.reading
+    )
+    assert all(line.cells[5] == "–" for line in board.lines)
+
+
+def test_an_error_and_a_diagnostic_task_have_an_average(tmp_path):
+    """It is that of the error alone."""
+    diagnostic = SST2.model_copy(update={"higher_is_better": False, "diagnostic": True})
+    for row in summarize(fill(tmp_path, plan([diagnostic, _named("squad")]))).students:
+        assert row.average.mean == row.cells["squad"].score.mean
+
+
+def _named(name):
+    return PRICE.model_copy(update={"name": name})

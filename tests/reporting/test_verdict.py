@@ -67,4 +67,4 @@ def test_no_complete_row_has_no_best(tmp_path):
 
 def test_tasks_in_both_directions_have_no_average(tmp_path):
     (sentence,) = verdict(tmp_path, plan([SST2, SQUAD.model_copy(update={"higher_is_better": False})]))
-    assert sentence.startswith("No method is best on average")
+    assert sentence == "No method is best on average: lower is better on squad, higher on the others."

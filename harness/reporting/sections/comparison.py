@@ -15,6 +15,7 @@ from tabulate import tabulate
 from harness.analysis.inference import Estimate, Scores
 from harness.analysis.interval_coverage import covers
 from harness.analysis.paired_effects import mean
+from harness.analysis.ranking import why_no_average
 from harness.analysis.score_format import NOTHING, difference
 from harness.analysis.summary import INCOMPLETE, BoardRow, Summary
 from harness.reporting.export_rows import exact
@@ -54,7 +55,7 @@ class Scope:
 def compared_scopes(results: Summary, rows: Sequence[BoardRow]) -> list[Scope]:
     """Return the average, if there is one, then each task: without diagnostic tasks and those that apply to no row.
 
-    There is no average of a single task, or of tasks that differ in whether higher is better.
+    There is no average of a single task, or of tasks whose scores cannot be averaged (`why_no_average`).
     """
     tasks = [
         task
@@ -62,8 +63,7 @@ def compared_scopes(results: Summary, rows: Sequence[BoardRow]) -> list[Scope]:
         if not task.diagnostic and any(row.cells[task.name].state != "not applicable" for row in rows)
     ]
     single = [Scope(task.name, (task.name,), task.higher_is_better, results.decimals(task.name)) for task in tasks]
-    directions = {task.higher_is_better for task in tasks}
-    if len(tasks) < 2 or len(directions) > 1:
+    if len(tasks) < 2 or why_no_average(tasks):
         return single
     average = Scope("average", tuple(task.name for task in tasks), tasks[0].higher_is_better, results.decimals(None))
     return [average, *single]

@@ -191,6 +191,9 @@ def test_best_combination_if_lower_is_better(tmp_path):
     assert "**loss: mse, map: last** (`kd-loss=mse,map=last`), average 61.0." in study(tmp_path / "less")
     made(tmp_path / "both", ROWS, SCORES, tasks=[tasks[0], RTE])
     assert table(study(tmp_path / "both"))[0] == ["option", "value", "sst2", "difference", "rte"]
+    errors = [task.model_copy(update={"percent": True}) for task in tasks]
+    made(tmp_path / "errors", ROWS, SCORES, tasks=errors)
+    assert table(study(tmp_path / "errors"))[0] == ["option", "value", "sst2", "difference", "rte"]
 
 
 def test_task_that_is_na_for_every_row_is_left_out(tmp_path):

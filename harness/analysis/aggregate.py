@@ -25,6 +25,7 @@ from harness.analysis.summary import BoardRow, ScoreCell, State, Statistic, Summ
 from harness.analysis.task_predictions import read_predictions
 from harness.api.errors import Problem, UserError
 from harness.storage.plan_file import PlanFile, PlannedRun, PlannedTask
+from harness.storage.planned_names import PlannedNames
 from harness.storage.records import ModelSize, RunRecord, TeacherRecord
 from harness.storage.store import Store
 
@@ -50,11 +51,15 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
     if plan is None:
         raise UserError(Problem("contains no plan.json; `harness run SUITE` writes it", str(store.folder)))
     losses: dict[str, LoggedLosses] = {}
-    records = dict(_without_losses(map(store.record, dict.fromkeys(run.key for run in plan.runs)), losses))
+    runs = [*_without_losses(map(store.record, dict.fromkeys(run.key for run in plan.runs)), losses)]
+    trained = [*_without_losses(starmap(store.teacher, sorted(plan.scored_teachers.items())), losses)]
+    names = PlannedNames(plan, [*runs, *trained])
+    records = {run.key: names.result(run) for run in runs}
     done: dict[str, Result] = {key: record for key, record in records.items() if record.status == "completed"}
-    done.update(_without_losses(starmap(store.teacher, sorted(plan.scored_teachers.items())), losses))
+    done |= {teacher.key: names.result(teacher) for teacher in trained}
     refuse_incomparable(store, plan, list(done.values()))
-    latencies = requested_records(plan, store.latencies(), done.values())
+    measurements = [names.latency(record) for record in store.latencies()]
+    latencies = requested_records(plan, measurements, done.values())
     errors: dict[str, Errors | None] = {}
     bootstraps: dict[str, BootstrapResult] = {}
     contrasted: dict[str, Contrasts] = {}
@@ -85,6 +90,7 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
         differences=differences,
         speed_ups=speed_ups(plan, latencies),
         latencies=tuple(latencies),
+        measurements=tuple(measurements),
         generals=tuple(general for planned in plan.generals if (general := store.general(planned.key))),
         comparisons=tuple(comparisons),
         unsampled=tuple(_unsampled(plan, bootstraps)),
@@ -97,12 +103,12 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
     )
 
 
-def _without_losses(records: Iterable[R | None], losses: dict[str, LoggedLosses]) -> Iterator[tuple[str, R]]:
-    """Yield (key, record) of existing records, and move their losses to `losses`, which needs less memory."""
+def _without_losses(records: Iterable[R | None], losses: dict[str, LoggedLosses]) -> Iterator[R]:
+    """Yield the existing records, and move their losses to `losses`, which needs less memory."""
     for record in records:
         if record is not None:
             losses[record.key] = LoggedLosses.of(record.losses)
-            yield record.key, record.model_copy(update={"losses": []})
+            yield record.model_copy(update={"losses": []})
 
 
 def _bootstrap(task: PlannedTask, results: Sequence[Result], tables: Mapping[str, PredictionTable]) -> BootstrapResult:

@@ -16,6 +16,7 @@ from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.summary import BoardRow, Statistic, Summary
 from harness.api.errors import Problem, UserError, nearest
 from harness.storage.plan_file import PlannedTask
+from harness.storage.planned_names import named_as
 from harness.storage.records import RunRecord
 
 
@@ -154,7 +155,7 @@ def candidates(summary: Summary, task: PlannedTask, *, backends: Sequence[str] =
     runs: dict[tuple[str, str], list[RunRecord]] = {}
     for run in summary.plan.runs:
         if run.task == task.name and run.key in records:
-            runs.setdefault((run.label, run.student), []).append(records[run.key])
+            runs.setdefault((run.label, run.student), []).append(named_as(run, records[run.key]))
     latencies = {name: model_latencies(summary, name, backends=backends) for name in summary.plan.students}
     found = []
     for row in summary.students:

@@ -196,7 +196,8 @@ class Summary:
     """The numbers of a board.
 
     Attributes:
-        results: the completed results that the board is computed from. Their `losses` are empty: see `losses`.
+        results: the completed results that the board is computed from, with the names of the plan. Their `losses` are
+            empty: see `losses`.
         failures: the failed runs.
         losses: key -> the logged losses of a completed or failed result.
         errors: key -> the wrong examples of a result; None if labels are hidden. Results without predictions are left
@@ -205,6 +206,7 @@ class Summary:
         differences: of any two rows but the constant answer, on each task and on averages.
         speed_ups: one column per machine.
         latencies: the measurements with the plan's settings, one per machine and number of threads.
+        measurements: all latency measurements of the folder with the names of the plan, the oldest first.
         generals: the completed text stages.
         comparisons: all pairs of rows of each student, with the differences of their averages and corrected p-values.
         unsampled: the rows whose examples could not be resampled.
@@ -223,6 +225,7 @@ class Summary:
     differences: RowDifferences
     speed_ups: tuple[SpeedUp, ...] = ()
     latencies: tuple[LatencyRecord, ...] = ()
+    measurements: tuple[LatencyRecord, ...] = ()
     generals: tuple[GeneralRecord, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     unsampled: tuple[Unsampled, ...] = ()

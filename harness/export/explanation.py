@@ -12,7 +12,6 @@ from harness.api.wording import counted
 from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
 from harness.storage.plan_file import PlannedTask
-from harness.storage.records import TeacherRecord
 
 
 def why(summary: Summary, choice: Choice, limits: Limits) -> Iterator[str]:
@@ -56,11 +55,8 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
     for latency in candidate.latencies:
         yield f"{_times(latency.speed_up)} as fast as {latency.reference}: {latency.median} ({latency.where})."
     if candidate.parameters:
-        of_teacher = next(
-            record.size.parameters
-            for record in summary.results
-            if isinstance(record, TeacherRecord) and (record.task, record.name) == (task.name, teacher.label)
-        )
+        keys = summary.plan.teachers[teacher.label][task.name]  # all seeds have the same shape
+        of_teacher = next(record.model_size.parameters for record in summary.results if record.key in keys)
         yield (
             f"{millions(candidate.parameters)} parameters, {of_teacher / candidate.parameters:.1f} times fewer than the"
             f" teacher's {millions(of_teacher)}."

@@ -12,6 +12,7 @@ from harness.api.errors import Problem, UserError, nearest
 from harness.export import model_card, model_folder, onnx_files
 from harness.export.model_card import CardFacts
 from harness.export.model_folder import ModelFiles
+from harness.storage.planned_names import named_as
 from harness.storage.run_lookup import StoredRun, find_run, find_store
 from harness.storage.store import Store
 
@@ -122,10 +123,12 @@ def _named(run: StoredRun) -> CardFacts:
         where = str(run.store.run_folder(run.record.key))
         raise UserError(Problem(f"its task {run.record.task!r} is not in the plan of the suite (plan.json)", where))
     summary = summarize(run.store)
-    keys = {planned.key for planned in summary.plan.runs}
-    rows = best_students.candidates(summary, run.task) if run.record.key in keys else []
+    planned = next((one for one in summary.plan.runs if one.key == run.record.key), None)
+    if planned is None:
+        return CardFacts(summary, run, run.task)
+    rows = best_students.candidates(summary, run.task)
     row = next((row for row in rows if run.record.key in {one.key for one in row.runs}), None)
-    return CardFacts(summary, run, run.task, row)
+    return CardFacts(summary, StoredRun(run.store, named_as(planned, run.record)), run.task, row)
 
 
 def _unknown(name: str, results: Path) -> Problem:

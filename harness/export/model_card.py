@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -63,14 +64,12 @@ class CardFacts:
         return self.run.record
 
     @property
-    def teachers(self) -> list[TeacherRecord]:
-        """The records of its teachers, each once."""
-        found = {
-            record.name: record
-            for record in self.summary.results
-            if isinstance(record, TeacherRecord) and record.task == self.task.name
-        }
-        return [found[name] for name in dict.fromkeys(self.record.teachers) if name in found]
+    def teachers(self) -> dict[str, TeacherRecord]:
+        """Name of a teacher of the run -> its record, of the run's seed if there is one per seed."""
+        results = {result.key: result for result in self.summary.results}
+        key_of = partial(self.summary.plan.teacher_key, task=self.task.name, seed=self.record.seed)
+        found = {name: results.get(key_of(name) or "") for name in self.record.teachers}
+        return {name: teacher for name, teacher in found.items() if isinstance(teacher, TeacherRecord)}
 
     @property
     def assistants(self) -> dict[str, RunRecord]:
@@ -142,7 +141,7 @@ def _metadata(facts: CardFacts, files: ModelFiles) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     record, model = facts.record, files.model
-    hub_ids = [teacher.model for teacher in facts.teachers if _HUB_ID.fullmatch(teacher.model)]
+    hub_ids = [teacher.model for teacher in facts.teachers.values() if _HUB_ID.fullmatch(teacher.model)]
     pipeline = PIPELINES[model.kind]
     results = [
         EvalResult(
@@ -179,7 +178,7 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
     shape = (
         f"{counted(size.layers, 'layer')} of width {size.hidden}, {explanation.millions(size.parameters)} parameters"
     )
-    taught = {teacher.name: _origin(teacher) for teacher in facts.teachers}
+    taught = {name: _origin(teacher) for name, teacher in facts.teachers.items()}
     taught |= {name: _assistant(run) for name, run in facts.assistants.items() if name in record.teachers}
     if taught:
         names = " and ".join(f"`{name}` ({taught[name]})" for name in dict.fromkeys(record.teachers) if name in taught)
@@ -294,8 +293,8 @@ def _training(facts: CardFacts) -> Iterator[str]:
     data = record.parts.get("data")
     if isinstance(data, dict):
         yield f"Data: fingerprint `{data.get('train')}` (training), `{record.data_fingerprint}` (scored examples)."
-    for teacher in facts.teachers:
-        yield f"Teacher `{teacher.name}`: {_origin(teacher)}, key `{teacher.key}`."
+    for name, teacher in facts.teachers.items():
+        yield f"Teacher `{name}`: {_origin(teacher)}, key `{teacher.key}`."
     for name, run in facts.assistants.items():
         sources = f", which learned from {' and '.join(run.teachers)}" if run.teachers else ""
         yield f"Teacher `{name}`: {_assistant(run)}, run `{run.key}`, seed {run.seed}{sources}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harness.reporting.board import build
 from harness.reporting.formats import table_csv
 from harness.reporting.latency import latency_tables
 from harness.reporting.written_report import Report
+from harness.storage.latency_records import LatencyRecord
 from harness.storage.store import Store
 
 LATENCY_FILES = ("latency.md", "latency.csv")
@@ -37,7 +39,7 @@ def write(folder: Path, host: Host | None = None) -> Report:
     detail_files = {f"{page.FOLDER}/{name}": partial(details.text, name) for name in details.names}
     files: dict[str, file_manifest.Content] = {f"leaderboard.{name}": text for name, text in formats.items()}
     files["index.html"] = index
-    files |= _latency_texts(store, summary.plan.suite)
+    files |= _latency_texts(summary.measurements, summary.plan.suite)
     files |= {
         f"{sections.FOLDER}/{name}.csv": table_csv(rows) for name, rows in sections.data(content.sections).items()
     }
@@ -51,14 +53,13 @@ def write(folder: Path, host: Host | None = None) -> Report:
 def write_latency(folder: Path) -> tuple[Path, ...]:
     """Write only the latency tables of `folder`; return their paths. Raises `UserError` as `write` does."""
     store = Store(folder)
-    texts = _latency_texts(store, folder.name)
+    texts = _latency_texts(store.latencies(), folder.name)
     file_manifest.replace(store.folder, texts, removable=LATENCY_FILES)
     return tuple(store.folder / name for name in texts)
 
 
-def _latency_texts(store: Store, title: str) -> dict[str, str]:
+def _latency_texts(records: Sequence[LatencyRecord], title: str) -> dict[str, str]:
     """Return name -> text of latency.md and latency.csv; empty if there are no measurements."""
-    records = store.latencies()
     if not records:
         return {}
     texts = latency_tables.markdown(title, records), table_csv(speed_up.csv_rows(records))

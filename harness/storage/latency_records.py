@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -190,6 +190,28 @@ class LatencyRecord(FrozenModel):
         remaining = {model.name for model in models}
         timings = [timing for timing in self.timings if timing.model in remaining]
         return self.model_copy(update={"models": models, "timings": timings})
+
+    def renamed(self, names: Mapping[str, str]) -> LatencyRecord:
+        """Return a copy in which models have other names: old -> new. A control has its name from its original."""
+        controls = {m.name: names[m.of] + m.name.removeprefix(m.of) for m in self.models if m.of and m.of in names}
+        new = {**names, **controls}
+
+        def named(name: str) -> str:
+            return new.get(name, name)
+
+        described = [{**model, "name": named(model["name"])} for model in self.parts.get("models", ())]
+        return self.model_copy(
+            update={
+                "parts": {**self.parts, "models": described},
+                "reference": named(self.reference),
+                "models": [
+                    m.model_copy(update={"name": named(m.name), "of": m.of and named(m.of)}) for m in self.models
+                ],
+                "timings": [t.model_copy(update={"model": named(t.model)}) for t in self.timings],
+                "preparations": [p.model_copy(update={"model": named(p.model)}) for p in self.preparations],
+                "not_measured": {named(name): reason for name, reason in self.not_measured.items()},
+            }
+        )
 
     @property
     def backends(self) -> list[str]:

@@ -107,7 +107,7 @@ class Results:
     @cached_property
     def latency(self) -> pd.DataFrame:
         """One row per model, backend, shape and number of threads: as latency.csv. Empty if nothing was measured."""
-        return latency_frame(self.store.latencies())
+        return latency_frame(self.summary.measurements)
 
     def predictions(self, **columns: str | int) -> pd.DataFrame:
         """The predictions of the completed runs, with the columns that identify each run.

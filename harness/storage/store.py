@@ -341,8 +341,12 @@ def _write(path: Path, model: FrozenModel) -> None:
     atomic_writes.write_text(path, model.model_dump_json(indent=1) + "\n")
 
 
-def _read_keyed(path: Path, model: type[Model]) -> Model | None:
-    """Read a record, and check that its folder has its name, and that it matches its checksum."""
+def _read_keyed(path: Path, model: type[Model], refused: bytes | None = None) -> Model | None:
+    """Read a record, and check that its folder has its name, and that it matches its checksum.
+
+    Content that does not match is read again before it is `refused`: another process may have replaced the record, with
+    its checksum, after the content was read.
+    """
     content = _content(path)
     if content is None:
         return None
@@ -353,6 +357,8 @@ def _read_keyed(path: Path, model: type[Model]) -> Model | None:
     try:
         checksums.verify_content(path, content)
     except checksums.CorruptFileError as error:
+        if content != refused:
+            return _read_keyed(path, model, refused=content)
         raise UserError(Problem(f"{error}; {REMEDY}")) from error
     return record
 

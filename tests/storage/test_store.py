@@ -122,6 +122,20 @@ def test_a_changed_score_is_refused(tmp_path):
         store.record(record.key)
 
 
+def test_a_record_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    store, old = Store(tmp_path), run_record(status="failed")
+    store.save(old, PREDICTIONS)
+    verify = checksums.verify_content
+
+    def replaced_before(file, content):
+        monkeypatch.undo()
+        store.save(run_record(), PREDICTIONS)
+        verify(file, content)
+
+    monkeypatch.setattr(checksums, "verify_content", replaced_before)
+    assert store.record(old.key) == run_record()
+
+
 def test_results_of_older_versions_have_no_checksums_and_are_read(tmp_path):
     store, record = Store(tmp_path), run_record()
     store.save(record, PREDICTIONS, export)

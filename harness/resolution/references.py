@@ -181,7 +181,7 @@ def check_tuning(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
 def _check_tuned_rates(data: Mapping[str, Any], diagnostics: Diagnostics) -> None:
     """Check that the learning rates of `training` are in the range of `tuning.lr`."""
     rates, training = get_mapping(data, "tuning").get("lr"), get_mapping(data, "training")
-    if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, float) for rate in rates):
+    if not isinstance(rates, list) or len(rates) != 2 or not all(isinstance(rate, int | float) for rate in rates):
         return
     lowest, highest = rates
     defaults = {"training.lr": training.get("lr", TrainingSpec.model_fields["lr"].default)}
@@ -189,7 +189,7 @@ def _check_tuned_rates(data: Mapping[str, Any], diagnostics: Diagnostics) -> Non
         if isinstance(settings, dict) and "lr" in settings:
             defaults[f"training.per_task.{task}.lr"] = settings["lr"]
     for key, rate in defaults.items():
-        if isinstance(rate, float) and lowest < highest and not lowest <= rate <= highest:
+        if isinstance(rate, int | float) and lowest < highest and not lowest <= rate <= highest:
             diagnostics.add(
                 ("tuning", "lr"),
                 f"{key} is {rate:g}, which is not in the range from {lowest:g} to {highest:g}; the first trial uses it",

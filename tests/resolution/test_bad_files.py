@@ -105,6 +105,10 @@ APPENDED = {
         "tuning:\n  trials: 3\n  lr: [1e-5, 4e-5]",
         ["suite.yaml:10", "tuning.lr", "training.lr is 5e-05, which is not in the range from 1e-05 to 4e-05"],
     ),
+    "rates with an integer": (
+        "tuning:\n  trials: 3\n  lr: [1e-3, 1]",
+        ["suite.yaml:10", "tuning.lr", "training.lr is 5e-05, which is not in the range from 0.001 to 1"],
+    ),
     "general without steps": ("general: {data: a/b}", ["suite.yaml:8", "general", "'steps' is missing"]),
     "unknown key of general": ("general: {data: a/b, steps: 9, colum: c}", ["general.colum", "did you mean 'column'"]),
     "text nowhere": ("general: {data: ./none.txt, steps: 9}", ["general.data", "'./none.txt'", "file not found"]),

@@ -41,8 +41,10 @@ def match(
 ) -> dict[str, str] | None:
     """Return the `labels` of the task: value of the label column -> name of the teacher's class.
 
-    Values match names whatever their case. If no value is a name and all are class numbers, the numbers decide. Classes
-    of the teacher that the data lack are listed, too, since its head has them. They are in the order of the teacher.
+    Values match names whatever their case. Otherwise, if all are class numbers, from 0 to that of the last class, the
+    numbers decide. Without these two they may be anything: 1 to 4 stars, or 0 and 1 for a teacher with a third class.
+    Classes of the teacher that the data lack are listed, too, since its head has them. They are in the order of the
+    teacher.
 
     Args:
         values: the labels of the examples.
@@ -60,12 +62,13 @@ def match(
             raise UserError(Problem("the teacher has no classes; the classes are the labels of the data", "--class"))
         return None
     by_name = {name.lower(): name for name in classes}
+    numbers = {str(number): name for number, name in enumerate(classes)}
     if given:
         matched = _given(values, given, by_name, column)
     elif all(value.lower() in by_name for value in values):
         matched = {value: by_name[value.lower()] for value in values}
-    elif values == sorted(map(str, range(len(classes)))):
-        matched = {str(number): name for number, name in enumerate(classes)}
+    elif {"0", str(len(classes) - 1)} <= {*values} <= numbers.keys():
+        matched = {value: numbers[value] for value in values}
     else:
         raise _unmatched(values, classes, column)
     if len({matched[value] for value in values}) < fewest:

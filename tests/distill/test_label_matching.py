@@ -21,6 +21,18 @@ def test_class_numbers_are_taken_as_numbers():
     assert match_labels([1, 0, 1.0], {}, CLASSES) == {"0": "NEGATIVE", "1": "POSITIVE"}
 
 
+def test_class_numbers_may_lack_a_class_between_the_first_and_the_last():
+    names = ("negative", "neutral", "positive")
+    expected = [("0", "negative"), ("neutral", "neutral"), ("2", "positive")]
+    assert list(match_labels([2, 0, 2], {}, names).items()) == expected
+
+
+@pytest.mark.parametrize("cells", [[1, 2, 3, 4, 5], [1, 2, 3, 4], [0, 1], [0, 1, 2], [0, 4, 5], [-1, 0, 4]])
+def test_numbers_that_may_mean_something_else_are_no_class_numbers(cells):
+    with pytest.raises(UserError, match=f"--class {sorted(map(str, cells))[0]}=NAME"):
+        match_labels(cells, {}, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))
+
+
 def test_given_names_decide():
     given = {"5": "positive", "1": "NEGATIVE"}
     assert list(match_labels([1, 5], given, CLASSES).items()) == [("1", "NEGATIVE"), ("5", "POSITIVE")]

@@ -65,7 +65,7 @@ def load_model(name: str, results: Path, *, trust_remote_code: bool = False) -> 
 
     is_model = (Path(name).expanduser() / "config.json").is_file()
     if not is_model and (run := find_run(name, results)) is not None:
-        return loaded_model.of_run(run)
+        return loaded_model.of_run(run, trust_remote_code=trust_remote_code)
     try:
         return loaded_model.of_checkpoint(name, trust_remote_code=trust_remote_code)
     except UserError as error:

@@ -66,7 +66,7 @@ def weights_id(job: TeacherJob) -> str:
 def load(job: TeacherJob, *, trust_remote_code: bool = False) -> PreTrainedModel | joint_teachers.Member:
     """Load the fine-tuned teacher from the cache, on the CPU."""
     if job.group:
-        return joint_teachers.load(cached(job).path, job.index, job.data.task)
+        return joint_teachers.load(cached(job).path, job.index, job.data.task, trust_remote_code=trust_remote_code)
     return heads.load(cached(job).path, job.data.task, seed=0, trust_remote_code=trust_remote_code)
 
 
@@ -240,6 +240,8 @@ def _export(save: Callable[[Path], None], job: TeacherJob, fit: FineTuneResult, 
         save(path)
     for index, member in enumerate(job.group.members if job.group else ()):
         member.tokenizer_ref.tokenizer.save_pretrained(path / str(index))
+        if member.checkpoint is not None:
+            pretrained.copy_code(member.checkpoint, path / str(index))
     if job.group is None:
         job.tokenizer_ref.tokenizer.save_pretrained(path)
     (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")

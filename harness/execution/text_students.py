@@ -118,7 +118,8 @@ def _teacher(
     """
     first, trust = jobs[0], context.trust_remote_code
     if first.assistant is not None:
-        return heads.load(text_student_files.cached(first.assistant).path, TEXT_TASK, seed=0), jobs
+        assistant = text_student_files.cached(first.assistant).path
+        return heads.load(assistant, TEXT_TASK, seed=0, trust_remote_code=trust), jobs
     if with_head := [job for job in jobs if _needs_logits(job)]:
         labels = ", ".join(dict.fromkeys(job.label for job in with_head))
         remedy = f"set `general: false` to train {labels} without a text stage"

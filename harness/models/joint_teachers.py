@@ -149,10 +149,10 @@ def save(members: Sequence[Member], folder: Path) -> None:
         torch.save({"head": members[0].head.state_dict(), "bridges": bridges}, file)
 
 
-def load(folder: Path, index: int, task: Task) -> Member:
+def load(folder: Path, index: int, task: Task, *, trust_remote_code: bool = False) -> Member:
     """Load member `index` with its own copy of the head: float32, on the CPU, in eval mode."""
     weights: dict[str, Any] = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
-    encoder = heads.load(folder / str(index), task, seed=0).base_model
+    encoder = heads.load(folder / str(index), task, seed=0, trust_remote_code=trust_remote_code).base_model
     _drop_pooler(encoder)
     width = weights["head"]["output.weight"].shape[1]
     head, body = SharedHead(width, task, _dropout(encoder)), Body(encoder, width)

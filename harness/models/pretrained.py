@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CONFIG = "config.json"
+CODE = "*.py"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """A tokenizer needs at least one of these; the last pattern is sentencepiece's."""
 
@@ -128,6 +130,16 @@ def checkpoint_files(folder: Path, *, trust_remote_code: bool = False) -> list[P
     return None if trust_remote_code else [file for file in folder.iterdir() if file.is_file()]
 
 
+def copy_code(folder: Path, to: Path) -> None:
+    """Copy the code of the checkpoint in `folder`, if it has any, to the model in `to`, without files that are there.
+
+    transformers saves the code of a model that it loaded, and not that of a part of it, such as its encoder.
+    """
+    for file in folder.glob(CODE):
+        if not (to / file.name).exists():
+            shutil.copyfile(file, to / file.name)
+
+
 def is_folder(model: str) -> bool:
     """Whether `model` is a local folder: an existing one, or a path that is not a valid hub id."""
     return Path(model).expanduser().is_dir() or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", model)
@@ -146,7 +158,7 @@ def _local(model: str) -> Path | None:
 
 def _checkpoint_files(path: Path) -> list[Path]:
     """Config, tokenizer, weight and code files in `path`, sorted."""
-    patterns = [CONFIG, "*.py", *TOKENIZER_FILES, *_weight_patterns([file.name for file in path.iterdir()])]
+    patterns = [CONFIG, CODE, *TOKENIZER_FILES, *_weight_patterns([file.name for file in path.iterdir()])]
     return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
 
 
@@ -183,7 +195,7 @@ def _files_to_download(model: str, names: list[str], *, weights: bool, code: boo
     if CONFIG not in names or (weights and not kinds):
         lacks = CONFIG if CONFIG not in names else "model.safetensors and no pytorch_model.bin"
         raise UserError(f"{model}: its repository on the hub holds no {lacks}; {_REMEDY}")
-    patterns = [CONFIG, *TOKENIZER_FILES, *(kinds if weights else ()), *(["*.py"] if code else [])]
+    patterns = [CONFIG, *TOKENIZER_FILES, *(kinds if weights else ()), *([CODE] if code else [])]
     return [name for name in names if any(Path(name).match(pattern) for pattern in patterns)]
 
 

@@ -58,14 +58,19 @@ def of_checkpoint(name: str, *, trust_remote_code: bool = False) -> LoadedModel:
     )
 
 
-def of_run(run: StoredRun) -> LoadedModel:
+def of_run(run: StoredRun, *, trust_remote_code: bool = False) -> LoadedModel:
     """Load the student of a run, with the length and the kind of texts that it was trained on.
 
     Raises:
         UserError: the run failed, or its student is missing or damaged.
     """
-    folder = student_folder(run)
-    return load(folder, max_length=run.max_length, paired=run.paired, unanswerable=run.unanswerable)
+    return load(
+        student_folder(run),
+        max_length=run.max_length,
+        paired=run.paired,
+        unanswerable=run.unanswerable,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def student_folder(run: StoredRun) -> Path:

@@ -12,8 +12,10 @@ from harness.analysis.aggregate import summarize
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
 from harness.models import tokenizers
+from harness.prediction import loaded_model
 from harness.reporting import board, formats
 from harness.resolution import resolve
+from harness.storage.run_lookup import find_run
 
 TEACHER = "teachers={base: {model: ./classifier, finetune: false}}"
 WORDS = "sun lamp fire night cave coal tree road hand song"
@@ -313,12 +315,18 @@ def test_validation_reports_a_checkpoint_without_a_head(small):
     assert "remove `finetune: false`" in str(problem)
 
 
-CODE = """
-from transformers import BertConfig, BertForSequenceClassification
+CODE = {
+    "configuration_own.py": """
+from transformers import BertConfig
 
 
 class OwnConfig(BertConfig):
     model_type = "own-encoder"
+""",
+    "modeling_own.py": """
+from transformers import BertForSequenceClassification
+
+from .configuration_own import OwnConfig
 
 
 class OwnForSequenceClassification(BertForSequenceClassification):
@@ -326,26 +334,44 @@ class OwnForSequenceClassification(BertForSequenceClassification):
 
     def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
         return super().forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-"""
+""",
+}
 
 
-def test_a_checkpoint_with_code_of_its_own(small):
-    save_classifier(small, names=("bright", "dark"))
-    (small.folder / "classifier" / "modeling_own.py").write_text(CODE, encoding="utf-8")
+def save_with_code(small, names=NAMES):
+    save_classifier(small, names=names)
+    for name, code in CODE.items():
+        (small.folder / "classifier" / name).write_text(code, encoding="utf-8")
     configure(
         small,
         model_type="own-encoder",
         architectures=["OwnForSequenceClassification"],
         auto_map={
-            "AutoConfig": "modeling_own.OwnConfig",
+            "AutoConfig": "configuration_own.OwnConfig",
             "AutoModel": "modeling_own.OwnForSequenceClassification",
             "AutoModelForSequenceClassification": "modeling_own.OwnForSequenceClassification",
         },
     )
+
+
+OWN = ("trust_remote_code=true", "seeds=[1]", "students={small: {layers: 1}}")
+
+
+def test_a_checkpoint_with_code_of_its_own(small):
+    save_with_code(small, names=("bright", "dark"))
     stated = TEACHER.replace("false", "false, labels: [dark, bright]")
-    outcome = small.run(
-        stated, "trust_remote_code=true", "methods=[logit_kd]", "seeds=[1]", "students={small: {layers: 1}}"
-    )
+    outcome = small.run(stated, "methods=[logit_kd]", *OWN)
     assert not outcome.failed
     (teacher,) = small.store().teachers()
     assert teacher.score > 0.7
+    (record,) = small.store().records()
+    run = find_run(record.key, small.folder / "results")
+    assert type(loaded_model.of_run(run, trust_remote_code=True).model).__name__ == "OwnForSequenceClassification"
+
+
+def test_teachers_with_code_of_their_own_are_fine_tuned_together(small):
+    save_with_code(small)
+    entry = "{model: ./classifier, epochs: 1, lr: 1e-3"
+    outcome = small.run(f"teachers={{base: {entry}}}, other: {entry}, seed: 2}}}}", "methods=[mt_bert]", *OWN)
+    assert not outcome.failed
+    assert [record.status for record in small.store().records()] == ["completed"]

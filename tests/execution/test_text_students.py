@@ -18,7 +18,7 @@ from harness.execution.job_states import job_states
 from harness.execution.ray_engine import transport
 from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.transport import Roots
-from harness.models import tokenizers
+from harness.models import heads, tokenizers
 from harness.planning import graph_builder, keys
 from harness.plugin_host.host import Host
 from harness.resolution.method_rows import has_text_stage
@@ -147,6 +147,20 @@ def test_a_failed_text_stage_is_reported_after_the_others_are_stored(suite, monk
     assert suite.run(methods, "seeds=[1]", observers=(listener,)).failed == []
     general = [(label, student) for role, label, student in listener.started if role == "general"]
     assert general == [("tinybert", "1x32")], "the others are stored"
+
+
+def test_every_model_may_run_code_of_its_own_if_the_suite_allows_it(suite, monkeypatch):
+    allowed, load = [], heads.load
+
+    def watched(folder, task, *, trust_remote_code=False, **options):
+        allowed.append((folder.name, trust_remote_code))
+        return load(folder, task, **options)
+
+    monkeypatch.setattr(heads, "load", watched)
+    outcome = suite.run("methods=[{minilm: {assistant: true}}]", "seeds=[1]", "general.steps=2", "trust_remote_code=true")
+    assert outcome.failed == []
+    assert len(dict(allowed)) >= 3, "the teacher, its assistant and the student"
+    assert all(trust for _, trust in allowed), allowed
 
 
 ONE = ("methods=[tinybert]", "seeds=[1]", "general.steps=2")

@@ -49,7 +49,7 @@ class SuiteSpec(Strict):
         "device": "part of the key under `numeric`",
         "published": "shown on the board only",
         "tracking": "observes runs; does not change a result",
-        "trust_remote_code": "the fingerprint of a checkpoint includes its code",
+        "trust_remote_code": "the fingerprint of a checkpoint includes its code; code of another repository is refused",
     }
 
     name: Name = Field(description="name of the suite: results go to `results/<name>/`")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.errors import UserError
+from harness.models import foreign_code
 from harness.storage import cache_dir
 from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
@@ -83,10 +84,12 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
     (general TinyBERT, BERT miniatures) are older than that field.
 
     Raises:
-        UserError: transformers cannot read config.json.
+        UserError: transformers cannot read config.json, or with `trust_remote_code` code is in another repository.
     """
     from transformers import AutoConfig, BertConfig
 
+    if trust_remote_code:
+        foreign_code.refuse(folder)
     try:
         with explained(folder, can_be_missing=not cache_dir.contains(folder)):
             fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

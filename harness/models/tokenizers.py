@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import UserError
+from harness.models import foreign_code
 from harness.models.pretrained import CONFIG, VOCABULARY_FILES, checkpoint_files, config_in
 from harness.storage.derived_values import derived
 from harness.storage.disk_errors import explained
@@ -80,6 +81,8 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
         raise UserError(f"{path} holds no tokenizer; add its files ({', '.join(VOCABULARY_FILES)}) to the folder")
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    if trust_remote_code:
+        foreign_code.refuse(path)
     if (path / CONFIG).is_file():
         options["config"] = config_in(path, trust_remote_code=trust_remote_code)
     try:

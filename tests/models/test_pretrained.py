@@ -79,6 +79,28 @@ def test_an_unreadable_config_raises(tmp_path, content):
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("config.json", {"AutoModel": "own.Model", "AutoConfig": "other/code--own.Config"}),
+        ("tokenizer_config.json", {"AutoTokenizer": [None, "other/code--own.Tokenizer"]}),
+        ("tokenizer_config.json", ["other/code--own.Tokenizer", None]),
+    ],
+)
+def test_code_of_another_repository_is_refused(folder, name, classes):
+    def stated(auto_map):
+        content = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        (folder / name).write_text(json.dumps({**content, "auto_map": auto_map}))
+
+    stated(classes)
+    for load in (pretrained.config_in, tokenizers.load):
+        with pytest.raises(UserError, match=rf"{name} takes its code from 'other/code'.*delete `other/code--` from"):
+            load(folder, trust_remote_code=True)
+    assert pretrained.config_in(folder).hidden_size == 32, "the code is not run"
+    stated({"AutoModel": "own.Model"})
+    assert pretrained.config_in(folder, trust_remote_code=True).hidden_size == 32
+
+
 def test_a_bert_config_without_model_type(folder):
     plain = heads.load(folder, TASK, seed=1)
     fields = json.loads((folder / "config.json").read_text())

@@ -41,8 +41,12 @@ if TYPE_CHECKING:
     from transformers import BertConfig, PreTrainedModel
 
 
+FIT = "fit.json"
+"""File in the folder of a cached teacher: how it was fine-tuned."""
+
+
 class FineTuneResult(FrozenModel):
-    """Losses, cost and provenance of a fine-tuning, cached with the weights as `fit.json`."""
+    """Losses, cost and provenance of a fine-tuning, cached with the weights as `FIT`."""
 
     losses: list[LossPoint]
     cost: Cost
@@ -55,12 +59,19 @@ def cached(job: TeacherJob) -> CachedFolder:
     return CachedFolder(path, f"teacher {job.name} on {job.data.task.name}")
 
 
-def weights_id(job: TeacherJob) -> str:
-    """An id of the weights of a cached teacher: its key, and for a copy of a student also what was copied.
+def weights_digest(job: TeacherJob) -> str:
+    """Digest of a cached teacher as a model: of its weights, configuration and tokenizer; 16 hex digits.
 
-    A run that is trained again keeps its key and may get other weights: `harness rerun` replaces results on purpose.
+    Its key does not tell its weights: trained again on another processor, or by operations that are not deterministic,
+    it has other ones.
     """
-    return key({"student of": job.key, "files": checksums.digest(cached(job).path)}) if job.run else job.key
+    files = checksums.entries(cached(job).path)
+    return checksums.of_json({name: checksum for name, checksum in files.items() if name != FIT})
+
+
+def weights_id(job: TeacherJob) -> str:
+    """An id of the outputs of a cached teacher: its key, and what the cache has under this key."""
+    return key({"teacher": job.key, "files": weights_digest(job)})
 
 
 def load(job: TeacherJob, *, trust_remote_code: bool = False) -> PreTrainedModel | joint_teachers.Member:
@@ -89,7 +100,7 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
         others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
         trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
         _train(job, trainee, tokenized[0], target, context)
-    return FineTuneResult.model_validate_json((target.path / "fit.json").read_text(encoding="utf-8"))
+    return FineTuneResult.model_validate_json((target.path / FIT).read_text(encoding="utf-8"))
 
 
 def is_copied(job: TeacherJob, store: Store, *, verify: bool) -> bool:
@@ -244,4 +255,4 @@ def _export(save: Callable[[Path], None], job: TeacherJob, fit: FineTuneResult, 
             pretrained.copy_code(member.checkpoint, path / str(index))
     if job.group is None:
         job.tokenizer_ref.tokenizer.save_pretrained(path)
-    (path / "fit.json").write_text(fit.model_dump_json(indent=1), encoding="utf-8")
+    (path / FIT).write_text(fit.model_dump_json(indent=1), encoding="utf-8")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.execution import claim_files, student_cohorts, teacher_cache
+from harness.execution import claim_files, student_cohorts, teacher_cache, teacher_runs
 from harness.execution.claims import Claims
 from harness.execution.signals import Interrupted
 from harness.execution.tokenized_tasks import TokenizedTasks
-from harness.storage import atomic_writes
+from harness.storage import atomic_writes, checksums
 from harness.storage.store import Store
 from harness.teacher_outputs import fill, output_store
 from harness.training.cohort import Teacher
@@ -55,6 +55,19 @@ def assert_same(results, expected):
 def forget(small, *names):
     for name in names:
         shutil.rmtree(small.folder / name, ignore_errors=True)
+
+
+def test_outputs_belong_to_the_weights_and_not_to_when_they_were_trained(small):
+    small.finished("methods=[finetune]", "seeds=[1]")
+    (teacher,) = small.plan().teachers
+    folder, trained = teacher_runs.cached(teacher).path, teacher_runs.weights_id(teacher)
+    (folder / teacher_runs.FIT).write_text("{}", encoding="utf-8")
+    checksums.seal(folder)
+    assert teacher_runs.weights_id(teacher) == trained
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    checksums.seal(folder)
+    assert teacher_runs.weights_id(teacher) != trained
 
 
 def test_with_a_warm_cache_no_teacher_is_loaded(small, passes, monkeypatch):

@@ -106,9 +106,8 @@ class _Teachers:
 
     def is_done(self, artifact: Artifact, *, verify: bool = True) -> bool:
         training = _work(artifact, TeacherTraining)
-        if not all(map(self.scoring.is_complete, training.members)):
-            return False
-        return not training.weights_needed or teacher_runs.cached(training.members[0]).is_kept(verify=verify)
+        needed = training.weights_needed
+        return all(self.scoring.is_complete(job, weights_needed=needed, verify=verify) for job in training.members)
 
     def build(self, artifacts: Sequence[Artifact]) -> Iterator[Built]:
         for artifact in artifacts:

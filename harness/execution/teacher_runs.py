@@ -100,7 +100,19 @@ def add_to_cache(job: TeacherJob, data: Callable[[], Sequence[TokenizedTask]], c
         others = {i: task for i, task in enumerate(tokenized) if task.tokenizer_id != tokenized[0].tokenizer_id}
         trainee = start(job, trust_remote_code=context.trust_remote_code, readings=others)
         _train(job, trainee, tokenized[0], target, context)
-    return FineTuneResult.model_validate_json((target.path / FIT).read_text(encoding="utf-8"))
+    return _read_fit(target)
+
+
+def cached_fit(job: TeacherJob) -> FineTuneResult | None:
+    """How a cached teacher was fine-tuned; None if the cache has no such file, or a damaged one."""
+    try:
+        return _read_fit(cached(job))
+    except (OSError, ValueError):
+        return None
+
+
+def _read_fit(folder: CachedFolder) -> FineTuneResult:
+    return FineTuneResult.model_validate_json((folder.path / FIT).read_text(encoding="utf-8"))
 
 
 def is_copied(job: TeacherJob, store: Store, *, verify: bool) -> bool:

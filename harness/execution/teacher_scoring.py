@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from harness.analysis import equal_results
 from harness.api.errors import UserError
 from harness.api.events import RunFinished
 from harness.execution import run_records, teacher_runs
@@ -17,6 +20,7 @@ from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.metrics import permuted_classes, prediction_scale
 from harness.planning import Plan, TeacherJob
 from harness.storage.records import Scoring, TeacherRecord
+from harness.storage.store import Store
 from harness.tasks.example_texts import validation_texts
 from harness.training.cohort import Teacher
 from harness.training.scoring import score
@@ -35,13 +39,16 @@ class TeacherScoring:
     context: JobContext
     tokenized: TokenizedTasks
 
-    def is_complete(self, job: TeacherJob) -> bool:
+    def is_complete(self, job: TeacherJob, *, weights_needed: bool, verify: bool) -> bool:
         """Whether the store has the teacher's record on these examples and their texts, and its score reaches its
-        floor."""
+        floor. With `weights_needed`, the cache must have the weights of the record; `verify`: see
+        `CachedFolder.is_kept`."""
         record = self._record(job)
-        if not self.context.store.has_examples(job.data.validation_fingerprint):
+        if record is None or not self.context.store.has_examples(job.data.validation_fingerprint):
             return False
-        return record is not None and record.floor == self._floor(job) and self._shortfall(record, job) is None
+        if weights_needed and not _is_of_cached_weights(record, job, verify=verify):
+            return False
+        return record.floor == self._floor(job) and self._shortfall(record, job) is None
 
     def complete(self, job: TeacherJob, *, weights_needed: bool) -> RunFinished | None:
         """Fine-tune and score a teacher unless the store has its record, and check its score against its floor.
@@ -54,18 +61,18 @@ class TeacherScoring:
 
         Raises:
             Interrupted: the process was asked to stop; the next call continues.
-            UserError: the training failed, or the score does not reach the floor.
+            UserError: the training failed, the score does not reach the floor, or the weights in the cache do not give
+                the stored result.
         """
         store, record = self.context.store, self._record(job)
-        predictions: DataFrame | None = None
         event: RunFinished | None = None
-        if record is None or (weights_needed and not teacher_runs.cached(job).is_kept()):
-            record, predictions, event = self._train(job)
-        floor = self._floor(job)
+        if record is None or (weights_needed and not _is_of_cached_weights(record, job, verify=True)):
+            scored, predictions, event = self._train(job)
+            record = self._store(scored, predictions, job)
+        elif record.floor != self._floor(job):
+            record = record.model_copy(update={"floor": self._floor(job)})
+            store.save_teacher(record)
         store.save_examples(job.data.validation_fingerprint, lambda: validation_texts(job.data.splits))
-        if predictions is not None or record.floor != floor:
-            record = record.model_copy(update={"floor": floor})
-            store.save_teacher(record, predictions)
         if shortfall := self._shortfall(record, job):
             raise UserError(shortfall)
         return event
@@ -74,6 +81,45 @@ class TeacherScoring:
         """The teacher's record, if it was scored on these examples by these metrics."""
         record = self.context.store.teacher(job.key, job.data.validation_fingerprint)
         return record if record is not None and _scored_by_metrics_of(record, job) else None
+
+    def _store(self, scored: TeacherRecord, predictions: DataFrame, job: TeacherJob) -> TeacherRecord:
+        """Store the result of a teacher that was just scored, and return its record.
+
+        If there is a record, students may have learned from weights that the cache has lost, or that another machine
+        has. It stays, and the new weights must give the same result. It is read again, since another process may have
+        written it during the training.
+
+        Raises:
+            UserError: the results differ.
+        """
+        store, stored = self.context.store, self._record(job)
+        if stored is None:
+            store.save_teacher(scored, predictions)
+            return scored
+        if not {*scored.weights} <= {*stored.weights}:
+            self._check_same_result(stored, scored, predictions, job)
+        weights = [*dict.fromkeys([*stored.weights, *scored.weights])]
+        record = stored.model_copy(update={"weights": weights, "floor": scored.floor})
+        if record != stored:
+            store.save_teacher(record)
+        return record
+
+    def _check_same_result(
+        self, stored: TeacherRecord, scored: TeacherRecord, predictions: DataFrame, job: TeacherJob
+    ) -> None:
+        """Raise `UserError` if other weights give another result than the stored one."""
+        place = self.context.store.folder_of(stored)
+        with TemporaryDirectory() as folder:
+            found = Store(Path(folder))
+            found.save_teacher(scored, predictions)
+            different = equal_results.of_results(stored, place, scored, found.folder_of(scored))
+        if different is not None:
+            raise UserError(
+                f"its weights in {teacher_runs.cached(job).path} do not give its result in the results folder,"
+                f" teachers/{place.name}: {different}. It was trained again, on another machine or since the cache"
+                " lacked it; students of different weights cannot be on one board, so nothing was replaced. Use the"
+                " cache with the weights of the result (HARNESS_CACHE=DIR), or another results folder (--results DIR)"
+            )
 
     def _floor(self, job: TeacherJob) -> float | None:
         limit = self.plan.spec.training.limit
@@ -104,6 +150,8 @@ class TeacherScoring:
             score=scored.score,
             metrics=scored.metrics,
             scoring=_scoring(job),
+            floor=self._floor(job),
+            weights=[teacher_runs.weights_digest(job)],
             parts=dict(job.parts),
             losses=fit.losses,
             cost=fit.cost,
@@ -135,6 +183,20 @@ class TeacherScoring:
             f"it scores {score:.4f} ({task.score}), {side} its floor of {floor:g}: {better}, or {remedy}"
             f" teachers.{name}.floor.{task.name}"
         )
+
+
+def _is_of_cached_weights(record: TeacherRecord, job: TeacherJob, *, verify: bool) -> bool:
+    """Whether the cache has weights of which the record says that they give its result.
+
+    Records of older versions do not name their weights, but when these were trained. `verify`: see
+    `CachedFolder.is_kept`.
+    """
+    if not teacher_runs.cached(job).is_kept(verify=verify):
+        return False
+    if not record.weights:
+        fit = teacher_runs.cached_fit(job)
+        return fit is not None and fit.provenance == record.provenance
+    return teacher_runs.weights_digest(job) in record.weights
 
 
 def _scoring(job: TeacherJob) -> Scoring:

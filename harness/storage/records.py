@@ -199,6 +199,11 @@ class TeacherRecord(FrozenModel):
         None, description="metrics and score of the task when it was scored; none: written by an older version"
     )
     floor: float | None = None
+    weights: list[str] = Field(
+        default_factory=list,
+        description="digests of the weights that give this result: several machines may train a teacher of one key"
+        " with other last bits; none: written by an older version",
+    )
     parts: dict[str, Any]
     losses: list[LossPoint] = Field(default_factory=list)
     cost: Cost

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from harness import hookimpl
+from harness.execution import teacher_runs
 from harness.planning import run_status
 from tests.support.student_weights import student_weights
 
@@ -142,6 +143,59 @@ def test_a_deleted_cache_is_not_rebuilt_if_no_run_is_missing(small):
     assert watcher.started == []
     small.run("methods=[finetune, logit_kd]", "seeds=[1]", observers=(watcher,))
     assert [run.role for run in watcher.started] == ["teacher", "student"]
+
+
+LATER = ("methods=[finetune, logit_kd, {logit_kd: {label: later, temperature: 2}}]", "seeds=[1]")
+
+
+def test_a_teacher_that_is_trained_again_with_the_same_bits_keeps_its_result(small):
+    small.finished("methods=[finetune, logit_kd]", "seeds=[1]")
+    before = results(small.store())
+    shutil.rmtree(small.folder / "cache")
+    watcher = Watcher()
+    assert not small.run(*LATER, observers=(watcher,)).failed
+    assert [run.label for run in watcher.started] == ["base", "later"]
+    assert before.items() <= results(small.store()).items()
+
+
+def perturbed(check):
+    """`teacher_runs._check_weights`, after which the teacher has other weights: as on other hardware, but clearly."""
+
+    def changed(run, job):
+        with torch.no_grad():
+            for weights in run.student.parameters():
+                weights.add_(torch.linspace(-1, 1, weights.numel()).reshape(weights.shape))
+        check(run, job)
+
+    return changed
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["its weights are recorded", "a record of an older version"])
+def test_a_teacher_with_other_weights_than_those_of_its_result_does_not_teach(small, monkeypatch, known):
+    small.finished("methods=[finetune, logit_kd]", "seeds=[1]")
+    store, cache = small.store(), small.folder / "cache"
+    (record,) = store.teachers()
+    assert len(record.weights) == 1
+    if not known:
+        store.save_teacher(record.model_copy(update={"weights": []}))
+    before = results(store)
+    cache.rename(small.folder / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher_runs, "_check_weights", perturbed(teacher_runs._check_weights))
+        outcome = small.run(*LATER)
+    (failure,) = outcome.failures
+    assert f"its weights in {cache / 'teachers' / record.key} do not give its result" in failure.error
+    assert "score" in failure.error
+    assert "HARNESS_CACHE" in failure.error
+    assert [run.label for run in outcome.failed] == ["later"]
+    assert [run.label for run in small.run(*LATER).failed] == ["later"], "the weights are in the cache now"
+    assert before.items() <= results(store).items()
+    shutil.rmtree(cache)
+    (small.folder / "first").rename(cache)
+    watcher = Watcher()
+    assert not small.run(*LATER, observers=(watcher,)).failed
+    assert [run.label for run in watcher.started] == ["later"]
+    assert before.items() <= results(store).items()
 
 
 def test_a_student_is_bit_identical_alone_and_in_a_suite(small):

@@ -164,6 +164,7 @@ def test_the_files_of_a_teacher_are_those_of_its_examples(small):
     named = f"store/teachers/{teacher.key}-{teacher.data_fingerprint}"
     assert files_of(artifact, roots).results == (named, f"store/examples/{teacher.data_fingerprint}.parquet")
     assert files_of(artifact, roots).records == (f"{named}/record.json",)
+    assert files_of(artifact, roots).sources == (named,), "its predictions, to compare those of new weights with"
     in_older_layout(store, teacher)
     assert files_of(artifact, roots).results[0] == f"store/teachers/{teacher.key}"
 

@@ -51,7 +51,8 @@ def files_of(artifact: Artifact, roots: Roots) -> ArtifactFiles:
         folder, fingerprint = roots.name(teacher_runs.cached(first).path), first.data.validation_fingerprint
         teachers = [roots.name(store.teacher_folder(member.key, fingerprint)) for member in work.members]
         records = tuple(f"{teacher}/record.json" for teacher in teachers)
-        return ArtifactFiles(folder, (*teachers, _examples(fingerprint)), records, (f"{folder}.pt",))
+        results = (*teachers, _examples(fingerprint))
+        return ArtifactFiles(folder, results, records, (f"{folder}.pt",), sources=tuple(teachers))
     if isinstance(work, AssistantCopy):
         run = f"store/runs/{work.teacher.key}"
         sources = (f"{run}/student", f"{run}/record.json", f"{run}/checksums.json")

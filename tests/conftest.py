@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from tests.support.suite_files import suite_problems, write
 from tests.support.training_world import world
 
 __all__ = ["small", "suite_problems", "world", "write"]
+
+# Hypothesis measures wall time, so on a busy machine its time limits fail tests of correct code.
+settings.register_profile("kd-harness", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kd-harness")
 
 
 @pytest.hookimpl(wrapper=True)

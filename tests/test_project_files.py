@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from harness import __version__
 
@@ -68,3 +69,8 @@ def test_the_quickstart_installs_no_tools_of_the_tests():
     assert "[dev]" not in steps("quickstart")
     assert "-e ." in steps("quickstart")
     assert "[dev]" in steps("test")
+
+
+def test_hypothesis_has_no_time_limits():
+    assert settings().deadline is None
+    assert HealthCheck.too_slow in settings().suppress_health_check

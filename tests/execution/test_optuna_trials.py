@@ -59,7 +59,7 @@ def test_the_first_trial_has_the_defaults_and_the_others_are_in_the_space():
     assert len({trial.values["training.lr"] for trial in trials}) == 16
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(salt=st.integers(0, 4), cuts=st.sets(st.integers(1, 13), max_size=3))
 def test_an_interruption_anywhere_leads_to_the_same_trials(tmp_path_factory, salt, cuts):
     folder, study, uninterrupted = tmp_path_factory.mktemp("study"), StudyStub(), []

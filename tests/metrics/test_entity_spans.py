@@ -55,13 +55,13 @@ def spelled_out(tags):
     return {(type, words[0], words[-1]) for type, words in found}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(sentences)
 def test_entities_are_runs_of_words_with_one_type(tags):
     assert entities(tags) == spelled_out(tags)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(sentences, sentences), min_size=1, max_size=5))
 def test_f1_is_the_harmonic_mean_and_counts_add_up(compute, rows):
     pairs = [(one[: len(other)], other[: len(one)]) for one, other in rows]

@@ -27,7 +27,7 @@ def pairs(values):
     return rows.map(lambda pairs: ([left for left, _ in pairs], [right for _, right in pairs]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pairs(st.integers(0, 1)))
 def test_binary_metrics_agree_with_scikit_learn(compute, columns):
     predicted, actual = columns
@@ -37,7 +37,7 @@ def test_binary_metrics_agree_with_scikit_learn(compute, columns):
     assert f1 == pytest.approx(sklearn_metrics.f1_score(actual, predicted, zero_division=0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pairs(st.integers(0, 3)))
 def test_matthews_agrees_with_scikit_learn(compute, columns):
     predicted, actual = columns
@@ -48,7 +48,7 @@ def test_matthews_agrees_with_scikit_learn(compute, columns):
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pairs(st.integers(-20, 20).map(lambda n: n / 10)))  # ties are common
 def test_correlations_agree_with_scipy(compute, columns):
     predicted, actual = columns
@@ -156,7 +156,7 @@ def test_metrics_use_neither_the_network_nor_the_users_cache(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pairs(st.integers(0, 3)))
 def test_averaged_f1_of_classes_agrees_with_scikit_learn(compute, columns):
     predicted, actual = columns
@@ -166,7 +166,7 @@ def test_averaged_f1_of_classes_agrees_with_scikit_learn(compute, columns):
         assert ours == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(pairs(st.lists(st.integers(0, 1), min_size=3, max_size=3)))
 def test_multilabel_metrics_agree_with_scikit_learn(compute, columns):
     predicted, actual = columns

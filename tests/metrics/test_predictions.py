@@ -217,7 +217,7 @@ def test_partly_hidden_labels_are_an_error():
         score("classification", sentences([1, -1]), lambda _: np.zeros((2, 2)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 50))
 def test_the_best_span_maximizes_the_score(seed, length):
     rows = questions(("who", " ".join(["cat"] * length), "cat"))

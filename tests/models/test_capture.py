@@ -102,7 +102,7 @@ def test_gradients_flow_from_requested_outputs(family, need):
 
 
 @given(st.sets(st.sampled_from(sorted(EVERYTHING | {"pooled"}))))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_only_requested_outputs_exist(needs):
     model, inputs = make("bert")
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_capture_keeps_no_reference_to_outputs(needs):
         gc.enable()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(family=st.sampled_from(FAMILIES), extra=st.integers(1, 20), seed=st.integers(0, 5))
 def test_padding_does_not_change_outputs_at_real_tokens(family, extra, seed):
     model = tiny_model(family, layers=LAYERS)

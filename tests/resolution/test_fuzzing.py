@@ -54,7 +54,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(list(paths(VALID))), value=junk)
 def test_corrupted_suites_raise_nothing_but_user_errors(tmp_path, path, value):
     corrupted = copy.deepcopy(VALID)

@@ -34,7 +34,7 @@ def letters(text, begin, end):
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=texts, second=texts)
 def test_places_are_offsets_without_white_space_and_special_tokens_have_their_own_sentences(name, first, second):
     tokenizer = TOKENIZERS[name]

@@ -91,7 +91,7 @@ def test_an_answer_at_the_beginning_of_a_window_has_no_space_before_it():
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), question=texts, context=texts, max_length=st.integers(8, 40))
 def test_windows_fit_cover_the_context_and_find_the_answer(name, data, question, context, max_length):
     pieces = context.split(" ")

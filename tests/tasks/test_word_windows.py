@@ -33,7 +33,7 @@ def labelled(encoded):
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(words, min_size=1, max_size=3), max_length=st.integers(4, 40))
 def test_every_word_with_tokens_is_labelled_once_at_its_first_token(name, rows, max_length):
     data, tokenizer = sentences(*rows), TOKENIZERS[name]
@@ -98,7 +98,7 @@ def test_an_example_without_words_has_one_row_without_labels():
 
 
 @pytest.mark.parametrize(("student", "teacher"), [("wordpiece", "bytelevel"), ("bytelevel", "wordpiece")])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(row=st.lists(st.sampled_from(WORDS), max_size=25), max_length=st.integers(6, 30))
 def test_a_teachers_rows_label_the_same_words(student, teacher, row, max_length):
     data = sentences(row)

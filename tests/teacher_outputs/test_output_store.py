@@ -350,7 +350,7 @@ def test_training_is_bit_identical_alone_in_a_cohort_cold_and_warm(world, tmp_pa
         assert_same(alone, bits(run))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=4),
     st.lists(st.sampled_from(sorted(everything("classification"))), max_size=3),

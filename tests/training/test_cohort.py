@@ -86,7 +86,7 @@ TRAINED_ALONE: dict[tuple[int, int], tuple] = {}
 """Method and seed -> bits of its run, for all examples of the test below."""
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(range(len(METHODS))), st.integers(1, 2)), min_size=1, max_size=5))
 def test_results_do_not_depend_on_the_cohort_or_its_order(world, company):
     here = world("classification", epochs=0.7)

@@ -84,7 +84,7 @@ def test_states_are_means_over_the_tokens_that_share_a_character(student, teache
 
 
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=4), most=st.sampled_from([None, 9]))
 def test_every_real_token_has_weights_that_sum_to_one(student, teacher, rows, most):
     students, teachers, alignment = read(pairs(*rows), student, teacher, max_length=16, most=most)

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from harness.plugin_host.host import Host
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -130,7 +131,7 @@ def install(python: Path, *arguments: str) -> None:
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    completed = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    completed = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return completed.stdout
 

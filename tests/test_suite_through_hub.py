@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from transformers import BertConfig, BertForMaskedLM
 from harness.models import tokenizers
 from harness.storage.store import Store
 from tests.support.hub_server import serve
+from tests.support.patience import PATIENCE, SLEEP_METER, seconds_slept
 
 WORDS = ["good", "bad", "film", "plot", "fine", "dull", "cast", "story", "a", "the"]
 SMALL = [
@@ -64,11 +64,9 @@ def encoder(folder, **sizes):
 
 
 def harness(*arguments, environment, folder):
-    command = [sys.executable, "-m", "harness", *arguments]
+    command = [sys.executable, "-c", f"{SLEEP_METER}from harness.cli.app import main\nsys.exit(main())", *arguments]
     environment = {**os.environ, **environment, "HARNESS_CACHE": str(folder / "cache")}
-    return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_shipped_glue_suite(tmp_path, glue):
@@ -97,11 +95,10 @@ def test_shipped_glue_suite(tmp_path, glue):
     assert "SUBSET" in done.stdout
 
 
-def test_an_unreachable_hub_is_one_message_within_seconds(tmp_path):
+def test_an_unreachable_hub_is_one_message_without_retries(tmp_path):
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home")}
-    started = time.monotonic()
     done = harness("run", "glue", *SMALL, environment=environment, folder=tmp_path)
-    assert time.monotonic() - started < 60  # enough to import torch on a busy machine, too little for hub retries
+    assert seconds_slept(done.stderr) < 1
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for words in ("google-bert/bert-base-uncased", "http://127.0.0.1:9", "local folder"):

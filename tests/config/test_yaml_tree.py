@@ -77,9 +77,9 @@ def test_tags_are_rejected_and_not_executed(value, tmp_path, monkeypatch):
 def test_exponential_alias_expansion_is_rejected_quickly():
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
-    began = time.monotonic()
+    began = time.thread_time()
     assert "expand to more than" in error_message(bomb)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_recursive_aliases_are_rejected():

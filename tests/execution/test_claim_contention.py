@@ -13,6 +13,7 @@ import pytest
 
 from harness.execution import claim_files
 from tests.support.claim_workers import Log, check, count_of
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +67,7 @@ class Workers:
 
     def wait(self):
         """Wait until all remaining workers have ended."""
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + PATIENCE
         while not {line.process for line in self.log.lines() if line.event == "end"}.issuperset(self.running):
             assert time.monotonic() < limit, "a worker waits for a claim that does not expire"
             time.sleep(0.05)

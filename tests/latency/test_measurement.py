@@ -83,9 +83,7 @@ def test_the_record_describes_the_models(record):
 
 def test_max_seconds_bounds_the_time_and_one_round_is_always_timed(make):
     settings = QUICK.model_copy(update={"rounds": 10_000, "max_seconds": 0.3})
-    began = time.monotonic()
     cut = measured(settings, candidate("a", lambda: slow(make())))
-    assert time.monotonic() - began < 20  # 160 000 calls would take an hour
     assert {1 <= len(timing.nanoseconds) < 100 for timing in cut.timings} == {True}
 
 

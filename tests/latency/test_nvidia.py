@@ -49,7 +49,7 @@ def test_clocks_and_temperatures_come_from_one_call(smi):
 
 
 def test_foreign_processes_exclude_this_process_and_its_children(smi):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     other = os.getppid()  # exists, and is not a child of this process
     try:
         ours = process(os.getpid(), "/usr/bin/python3") + process(child.pid, "/usr/bin/python3")

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from harness.models import heads, pretrained, tokenizers
 from harness.models.families import shape
 from harness.testing import tiny_model
 from tests.support.hub_server import serve
+from tests.support.patience import PATIENCE, SLEEP_METER, seconds_slept
 
 TASK = Task("t", "classification", load=lambda source: None, metrics=(), score="", labels=("no", "yes"))
 
@@ -35,10 +35,10 @@ except UserError as error:
 
 def in_a_process(hub_environment):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | hub_environment
-    done = subprocess.run(
-        [sys.executable, "-c", LOCATE], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [sys.executable, "-c", SLEEP_METER + LOCATE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
+    assert seconds_slept(done.stderr) < 1, "retries"
     return json.loads(done.stdout)
 
 
@@ -126,10 +126,8 @@ def test_a_hub_id_is_downloaded_once(folder, tmp_path):
     assert in_a_process(environment) == ["bert", path, files]
 
 
-def test_an_unreachable_hub_raises_within_seconds(tmp_path):
-    started = time.monotonic()
+def test_an_unreachable_hub_raises_without_retries(tmp_path):
     message = in_a_process({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)})
-    assert time.monotonic() - started < 15
     for word in ("someone/tiny", "http://127.0.0.1:9", "local folder"):
         assert word in message
 

@@ -22,6 +22,7 @@ from harness.storage import store as store_module
 from harness.storage.records import RunRecord, RunSummary
 from harness.storage.store import Store
 from tests.conftest import PLUGIN, SUITE
+from tests.support.patience import cheapest
 from tests.support.results_factory import failed, run_record
 
 
@@ -192,6 +193,11 @@ def cpu_seconds(folder: Path, *arguments: str, without_transformers: bool = Fals
     return float(done.stderr.rsplit("CPU", 1)[1])
 
 
+def assert_within(budget: float, start: Callable[[], float], command: Callable[[], float]) -> None:
+    """Assert that a command takes less than `budget` CPU seconds more than `start`."""
+    assert cheapest(lambda: command() - start(), budget) < budget
+
+
 RUNS = int(os.environ.get("HARNESS_SCALE_RUNS", "800"))
 """Number of runs and records, a multiple of 400. Try 10,000 after a change of planning."""
 
@@ -200,9 +206,11 @@ RUNS = int(os.environ.get("HARNESS_SCALE_RUNS", "800"))
 def test_many_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
     """An idle machine takes half of each budget. The time to import libraries is that of a suite with two runs."""
     one, many = write_suite(tmp_path / "one", 1, 1, 1, 1), write_suite(tmp_path / "many", 4, 5, 10, RUNS // 400)
-    start = cpu_seconds(one.parent, "validate", str(one), without_transformers=True)
-    assert cpu_seconds(many.parent, "validate", str(many)) - start < 1 + 2e-4 * RUNS
-    start = cpu_seconds(one.parent, "plan", str(one), "--results", str(one.parent / "none"))
+    assert_within(
+        1 + 2e-4 * RUNS,
+        lambda: cpu_seconds(one.parent, "validate", str(one), without_transformers=True),
+        lambda: cpu_seconds(many.parent, "validate", str(many)),
+    )
 
     from harness import planning
     from harness.resolution import resolve
@@ -214,6 +222,11 @@ def test_many_runs_and_records_stay_within_the_cpu_budgets(tmp_path):
         planned = job.planned.model_dump()
         put(store, run_record().model_copy(update={**planned, "parts": job.parts}))
     planned = ("plan", str(many), "--results", str(many.parent / "results"))
-    assert cpu_seconds(many.parent, *planned) - start < 1 + 1.4e-3 * RUNS
+
+    def start() -> float:
+        return cpu_seconds(one.parent, "plan", str(one), "--results", str(one.parent / "none"))
+
+    assert_within(1 + 1.4e-3 * RUNS, start, lambda: cpu_seconds(many.parent, *planned))
     # Compares each key with stored ones.
-    assert cpu_seconds(many.parent, *planned, "--set", "training.lr=0.002") - start < 1 + 2e-3 * RUNS
+    changed = (*planned, "--set", "training.lr=0.002")
+    assert_within(1 + 2e-3 * RUNS, start, lambda: cpu_seconds(many.parent, *changed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.storage import atomic_writes
+from tests.support.patience import PATIENCE
 
 DIES = """
 import os, sys
@@ -44,7 +45,7 @@ def process(source, *arguments):
 
 
 def wait(*processes):
-    return [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    return [(process.communicate(timeout=PATIENCE)[1], process.returncode) for process in processes]
 
 
 def names(folder):

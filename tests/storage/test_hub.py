@@ -12,6 +12,7 @@ from harness.models import pretrained
 from harness.storage.hub import http_client, unavailable_reason
 from harness.tasks import data_sources
 from tests.support.hub_server import serve
+from tests.support.patience import PATIENCE
 
 httpx = http_client()
 
@@ -32,9 +33,8 @@ def test_a_model_comes_from_the_loopback_hub(tmp_path):
     model.save_pretrained(tmp_path / "tiny")
     with serve({("model", "someone/tiny"): tmp_path / "tiny"}) as hub:
         environment = os.environ | hub.environment(tmp_path / "home")
-        done = subprocess.run(
-            [sys.executable, "-c", CLIENT], env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        command = [sys.executable, "-c", CLIENT]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == f"None {model.embeddings.word_embeddings.weight.sum().item()}"

@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 
 from harness.cli import app
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +99,7 @@ class ForkedCommand:
             self._code = _ask({"poll": self.pid})
         return self._code
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the end. Returns the exit code."""
         limit = time.monotonic() + timeout
         while (code := self.poll()) is None:

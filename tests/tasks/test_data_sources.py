@@ -3,7 +3,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ from harness.api.errors import UserError
 from harness.tasks.data_sources import load_source, source_files
 from harness.tasks.glue import TASKS
 from tests.support.hub_server import serve
+from tests.support.patience import PATIENCE, SLEEP_METER, seconds_slept
 
 README = """---
 configs:
@@ -139,11 +139,11 @@ sys.exit(code)
 def client(environment: dict[str, str], *sources: str) -> subprocess.CompletedProcess[str]:
     """Load sources, given as ``ID CONFIG``, in a process with these variables: libraries read them when imported."""
     return subprocess.run(
-        [sys.executable, "-c", CLIENT, *sources],
+        [sys.executable, "-c", SLEEP_METER + CLIENT, *sources],
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -161,13 +161,12 @@ def test_a_hub_id_is_loaded_from_the_cache_when_the_hub_is_unreachable(glue, tmp
     assert offline.stdout == online.stdout, offline.stderr
 
 
-def test_an_unreachable_hub_fails_quickly_and_names_the_remedy(tmp_path):
+def test_an_unreachable_hub_fails_without_retries_and_names_the_remedy(tmp_path):
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        started = time.monotonic()
         done = client({"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}, "nyu-mll/glue sst2")
-    assert time.monotonic() - started < 10
+    assert seconds_slept(done.stderr) < 1
     assert done.returncode == 1
     message = done.stderr.strip()
     for word in ("'nyu-mll/glue'", endpoint, "cannot be reached", "sources:", "local folder"):

@@ -15,6 +15,7 @@ import yaml
 from harness.tasks import glue, squad
 from tests.support.hub_layout import GLUE, squad_rows, write_dataset
 from tests.support.hub_server import serve
+from tests.support.patience import PATIENCE
 
 TASKS = {task.name: task for task in (*glue.TASKS, *squad.TASKS)}
 QUESTIONS = squad_rows(("a", "where", "the cat sat", ["cat"]), ("b", "who", "the dog sat", ["dog"]))
@@ -111,5 +112,5 @@ def test_the_hub_and_its_cache(tmp_path):
 
 def client(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", CLIENT], env=os.environ | environment, capture_output=True, text=True, timeout=180
+        [sys.executable, "-c", CLIENT], env=os.environ | environment, capture_output=True, text=True, timeout=PATIENCE
     )

@@ -19,6 +19,7 @@ from harness.execution.claims import Claims
 from harness.workflow.suite_command import suite_command
 from harness.workflow.suite_execution import SuiteExecution
 from harness.workflow.suite_loading import load_suite, plan_loaded
+from tests.support.patience import PATIENCE
 
 METHODS = {"methods": ["finetune", "logit_kd"]}
 
@@ -140,7 +141,7 @@ def test_a_board_that_another_process_writes_gets_the_results_that_were_stored_m
         written = report(folder, host)
         if not executions:
             executions.append(pool.submit(execution(small, "seed=2").execute, say=say))
-            assert said.wait(60)
+            assert said.wait(PATIENCE)
         return written
 
     report, executions = harness.reporting.report, []

@@ -18,6 +18,7 @@ from harness.reporting.latex.tex_text import escape, words
 from harness.storage.plan_file import NotApplicable, PlannedRow
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
+from tests.support.patience import PATIENCE
 from tests.support.results_factory import SST2, fill, plan, run_key, run_record, teacher_record
 
 PDFLATEX = shutil.which("pdflatex")
@@ -79,7 +80,7 @@ def compiled(table, folder):
     """
     (folder / "paper.tex").write_text(cleandoc(paper))
     command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-draftmode", "paper.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
     assert done.returncode == 0, done.stdout[-3000:]
     return (folder / "paper.log").read_text(errors="replace")
 

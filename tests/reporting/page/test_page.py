@@ -26,6 +26,7 @@ from harness.storage.plan_file import NotApplicable
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.page_factory import HOSTILE, losses, made, page_runs, read_details
+from tests.support.patience import PATIENCE
 from tests.support.results_factory import fill, plan, run_key, run_record
 
 
@@ -322,4 +323,4 @@ def test_report_does_not_import_torch(tmp_path):
         "import sys; from pathlib import Path; from harness.reporting import report; "
         f"report(Path({str(tmp_path)!r})); assert not set(sys.modules) & {{'torch', 'transformers', 'datasets'}}"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)

@@ -12,28 +12,41 @@ import torch
 
 from harness.reporting import report
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.held_commands import Hold
+from tests.support.patience import PATIENCE
 from tests.support.student_weights import student_weights
 
 LONG = ("seeds=[1, 2, 3]", "training.epochs=8", "training.checkpoint_every=10")
 KILLED = ("seeds=[1, 2]", "training.epochs=6", "training.checkpoint_every=10")
 KILLS = 4
-TIMEOUT = 600
 
 
 class Shell:
     """A `harness run` process. Its JSON lines are written to a file."""
 
-    def __init__(self, small, number, *overrides, **environment):
+    def __init__(self, small, number, *overrides, plugins=(), **environment):
         self.log = small.folder / f"log {number}.jsonl"
         arguments = ["run", "small.yaml", "--json-logs", *set_options(overrides)]
+        arguments += [argument for plugin in plugins for argument in ("--plugin", plugin)]
         self.process = ForkedCommand(arguments, small.folder, environment=environment, stdout=self.log)
 
     def wait(self):
-        return self.process.wait(TIMEOUT), self.process.errors
+        return self.process.wait(PATIENCE), self.process.errors
 
     def events(self):
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]  # a kill can cut the last line
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}\n")]  # the last one may be written just now
+
+    def first(self, name):
+        """Wait for an event of this name. Returns the first one."""
+        limit = time.monotonic() + PATIENCE
+        while True:
+            ended = self.process.poll() is not None
+            if found := [event for event in self.events() if event["event"] == name]:
+                return found[0]
+            assert not ended, f"it ended without the event {name}: {self.process.errors}"
+            assert time.monotonic() < limit, f"no event {name} in {PATIENCE} s: {self.process.errors}"
+            time.sleep(0.1)
 
 
 def finished(shells, role="student"):
@@ -99,7 +112,7 @@ def test_four_processes_under_random_kills_train_each_run_once(small, seed):
     rng = random.Random(seed)
     running = [Shell(small, number, *KILLED) for number in range(4)]
     shells, kills = list(running), 0
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while kills < KILLS and time.monotonic() < deadline:
         time.sleep(rng.uniform(0.5, 3))
         alive = [shell for shell in running if shell.process.poll() is None]
@@ -121,16 +134,13 @@ def test_four_processes_under_random_kills_train_each_run_once(small, seed):
 
 def test_a_process_continues_the_run_of_a_suspended_one(small):
     """Its claim is not taken while it may still run on this machine."""
-    first = Shell(small, 0, *LONG, "seeds=[1]")
-    deadline = time.monotonic() + TIMEOUT
-    while not any(event["event"] == "step" for event in first.events()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    hold = Hold(small.folder, "run.role == 'student' and event.step == 25")
+    first = Shell(small, 0, *LONG, "seeds=[1]", plugins=(hold.plugin.name,))
+    hold.wait(first.process)
     first.process.send_signal(signal.SIGSTOP)
     second = Shell(small, 1, *LONG, "seeds=[1]")
-    while not any(event["event"] == "waiting" for event in second.events()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    (waiting, *_) = [event for event in second.events() if event["event"] == "waiting"]
-    assert waiting["owner_process"] == first.process.pid
+    assert second.first("waiting")["owner_process"] == first.process.pid
+    hold.release()
     first.process.send_signal(signal.SIGCONT)
     assert (first.wait()[0], second.wait()[0]) == (0, 0)
     assert set(finished([first, second]).values()) == {1}

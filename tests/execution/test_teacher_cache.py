@@ -1,6 +1,9 @@
 """Cached teacher outputs in suites: computed once, and used by all runs with the same bits."""
 
+import itertools
+import os
 import shutil
+import signal
 import time
 from dataclasses import replace
 
@@ -211,16 +214,17 @@ def test_waiting_for_another_process_can_be_stopped(small):
         )
 
 
-def slow_down():
-    """Let the teacher sleep in each of its passes, on small batches whose outputs are saved often."""
+def die_in_the_sixth_pass():
+    """Let the teacher kill its process, on small batches whose outputs are saved after every second one."""
     fill.SAVED_EVERY, output_store.BATCH_SIZE = 2, 8
-    forward = Teacher.forward
+    forward, number = Teacher.forward, itertools.count(1)
 
-    def slowly(*args, **options):
-        time.sleep(0.1)
+    def dies(*args, **options):
+        if next(number) == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
         return forward(*args, **options)
 
-    Teacher.forward = slowly
+    Teacher.forward = dies
 
 
 def start(small, *overrides, prepare=None):
@@ -235,16 +239,11 @@ def test_a_kill_during_the_filling_leaves_a_valid_cache(small, passes, monkeypat
     assert total == 15
     forget(small, "results", "cache/tensors")
     passes.clear()
-    process = start(small, *suite, prepare=slow_down)
-    limit = time.monotonic() + 120
-    while not list(teacher_cache.root().glob("*/progress.json")):
-        assert process.poll() is None, process.errors
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    process.kill()
+    process = start(small, *suite, prepare=die_in_the_sixth_pass)
+    assert process.wait() == -signal.SIGKILL, process.errors
     assert not list(teacher_cache.root().glob("*/manifest.json"))
     small.run(*suite)
-    assert 0 < len(passes) < total
+    assert len(passes) == total - 4
     assert_same(bits(small), expected)
     assert {record.cost.teacher_forwards for record in small.store().records()} == {total}
 

@@ -1,7 +1,6 @@
 """Tuning from the suite to the record: reproducible trials, chosen on the held-out split only."""
 
 import json
-import time
 
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from harness.reporting import report
 from harness.storage import atomic_writes
 from harness.storage.store import Store
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.held_commands import Hold
 from tests.support.student_weights import student_weights
 
 pytestmark = pytest.mark.xdist_group("tuning")  # tests that share a finished suite
@@ -247,17 +247,16 @@ def test_the_board_has_the_choices_and_their_cost(suite):
 def test_a_killed_tuning_resumes_with_the_same_trials(suite):
     small = suite.small
     longer = ("training.epochs=5", "training.checkpoint_every=5")
-    arguments = ["run", "small.yaml", "--quiet", "--plugin", "leans.py", *set_options((*SUITE, *longer))]
+    hold = Hold(small.folder, "run.trial == 1 and event.step == 15")
+    plugins = [argument for name in ("leans.py", hold.plugin.name) for argument in ("--plugin", name)]
+    arguments = ["run", "small.yaml", "--quiet", *plugins, *set_options((*SUITE, *longer))]
     process = ForkedCommand(arguments, small.folder)
-    store, limit = small.store(), time.monotonic() + 120
-    while len(list((store.folder / "checkpoints").glob("*/*.pt"))) < 3 or ended(store) < 3:
-        assert process.poll() is None, process.errors
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    hold.wait(process)
     process.kill()
-    watcher = Trials()
+    store, watcher = small.store(), Trials()
+    assert len(list((store.folder / "checkpoints").glob("*/*.pt"))) == 3
     suite(*longer, observers=(watcher,))
-    assert 0 < len(watcher.of("trial")) < 12, "some trials were done before"
+    assert len(watcher.of("trial")) == 9, "the first trial of each row was done before"
     resumed, tensors = trials(store), weights(store, "leans")
     store.folder.rename(store.folder.with_name("killed"))
     suite(*longer)

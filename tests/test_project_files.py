@@ -12,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from harness import __version__
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -36,13 +37,24 @@ def test_ci_runs_the_local_script():
     assert (ROOT / ".ci/run").is_file()
 
 
+def test_tests_in_parallel_keep_their_groups():
+    """Without loadgroup, each worker starts a Ray cluster of its own, for example."""
+    workflows = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob(".github/workflows/*.yml")]
+    jobs = [job for workflow in workflows for job in workflow["jobs"].values()]
+    commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    parallel = [line for line in [*commands, *(ROOT / "Makefile").read_text().splitlines()] if "pytest -q -n" in line]
+    assert len(parallel) == 3
+    assert [line for line in parallel if "--dist loadgroup" not in line] == []
+    assert [line for line in commands if "pip install" in line] == [], "the Makefile installs torch for the CPU"
+
+
 def test_every_changelog_fragment_is_rendered():
     completed = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert completed.returncode == 0, completed.stderr
     types = {fragment_type["directory"] for fragment_type in PROJECT["tool"]["towncrier"]["type"]}

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ from harness.storage.store import Store
 from harness.testing import conformance
 from harness.testing.conformance import Check
 from harness.testing.method_cases import CheckFailed
+from tests.support.patience import PATIENCE
 from tests.support.results_factory import run_record
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "numpy", "pydantic", "yaml", "rich.progress"}
@@ -48,7 +50,7 @@ def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subpro
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -483,7 +485,7 @@ def test_doctor_shows_versions_device_cache_hub_and_plugins(monkeypatch, capsys)
 
 
 def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
-    (tmp_path / "slow.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(60)\n")
+    (tmp_path / "slow.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(3600)\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "harness", "list", "methods", "--plugin", "slow.py"],
         cwd=tmp_path,
@@ -495,19 +497,26 @@ def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):
     )
     assert child.stdout.readline() == "waiting\n"
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 130
     assert "Traceback" not in err
+
+
+def chunks_of(terminal):
+    """What a process writes to a terminal, until it ends: then Linux reports an error, and other systems nothing."""
+    with suppress(OSError):
+        while chunk := terminal.read(4096):
+            yield chunk
 
 
 def test_tables_are_drawn_in_a_terminal():
     outer, inner = pty.openpty()
     command = [sys.executable, "-m", "harness", "list", "suites"]
     child = subprocess.Popen(command, stdout=inner, stderr=inner, env={**os.environ, "COLUMNS": "200"})
-    assert child.wait(timeout=60) == 0
     os.close(inner)
-    output = os.read(outer, 100_000).decode()
-    os.close(outer)
+    with os.fdopen(outer, "rb", buffering=0) as terminal:
+        output = b"".join(chunks_of(terminal)).decode()
+    assert child.wait(timeout=PATIENCE) == 0
     assert "─" in output
     assert "glue" in output
 

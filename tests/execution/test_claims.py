@@ -1,6 +1,7 @@
 """One process at a time holds a claim; claims of ended, silent and suspended processes expire; faults of the files."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -163,12 +164,15 @@ def test_the_heartbeat_keeps_a_claim(tmp_path, claims, other):
 
 
 def test_close_releases_all_claims_and_ends_the_heartbeat(tmp_path):
-    threads = threading.active_count()
+    def heartbeats():
+        return {thread for thread in threading.enumerate() if thread.name == "claims"}
+
+    others = heartbeats()
     with Claims() as claims:
         for name in "abc":
             assert claims.take(tmp_path / name, "a run")
-        assert threading.active_count() == threads + 1
-    assert threading.active_count() == threads
+        assert len(heartbeats() - others) == 1
+    assert heartbeats() <= others
     assert names(tmp_path) == []
     with pytest.raises(RuntimeError, match="closed"):
         claims.take(tmp_path / "d", "a run")
@@ -282,10 +286,15 @@ def test_a_process_that_is_late_does_not_remove_the_next_claim(tmp_path, claims,
 
 
 def test_held_waits_for_the_release_and_tells_once_for_whom(tmp_path, claims, other):
-    target, told = tmp_path / "base", []
+    target, told, looks = tmp_path / "base", [], itertools.count()
     assert other.take(target, "teacher base")
-    threading.Timer(10 * INTERVAL, lambda: other.release(target)).start()
-    with claims.held(target, "teacher base", never, told.append):
+
+    def stop():
+        if next(looks) == 5:
+            other.release(target)
+        return False
+
+    with claims.held(target, "teacher base", stop, told.append):
         assert not claims.lost(target)
     assert [(owner.process, owner.description) for owner in told] == [(os.getpid(), "teacher base")]
     assert names(tmp_path) == []
@@ -498,5 +507,5 @@ def test_remaining_claims_are_listed_with_their_owners(tmp_path, claims, worker)
         "runs/damaged": ("a damaged claim", None),
     }
     assert str(found["runs/0123.abc"].owner) == "process 17 on node7"
-    assert all(abs(time.time() - entry.changed) < 60 for entry in found.values())
+    assert all(abs(time.time() - entry.changed) < 3600 for entry in found.values())
     assert not list(claim_files.remaining(tmp_path / "no such folder"))

@@ -16,6 +16,7 @@ from tests.conftest import SmallSuite
 from tests.execution.test_text_students import WORDS, pretrained
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
 from tests.support.forked_commands import ForkedCommand, set_options
+from tests.support.patience import PATIENCE
 from tests.support.student_weights import student_weights
 
 pytest.importorskip("ray")
@@ -23,10 +24,72 @@ pytestmark = pytest.mark.xdist_group("ray")  # one cluster
 
 nightly = pytest.mark.skipif("HARNESS_NIGHTLY" not in os.environ, reason="takes a minute; it runs nightly")
 
-LONG = ("seeds=[1]", "training.epochs=12", "training.checkpoint_every=10")
+LONG = (
+    "seeds=[1]",
+    "methods=[slow, logit_kd, tinybert]",
+    "training.epochs=12",
+    "training.checkpoint_every=10",
+)
 """A suite of one cohort of three runs, with checkpoints."""
 
-PATIENCE = 180
+SLOW = """
+import time
+from pathlib import Path
+
+from harness import Method, Needs, Stage, hookimpl
+from harness.api.losses import task_loss
+
+SWITCH = Path({switch!r})
+
+
+class Slow(Method):
+    name = "slow"
+    min_teachers = max_teachers = 0
+
+    def stages(self):
+        return [Stage("only", Needs(student=["logits"]))]
+
+    def losses(self, step, batch, student, teachers):
+        if step.index >= 25 and SWITCH.exists():
+            time.sleep(1)
+        return {{"task": task_loss(student.logits, batch)}}
+
+
+@hookimpl
+def harness_register_methods(register):
+    register(Slow)
+"""
+
+
+class Brake:
+    """A method whose cohort takes a second per step, from step 25 on, while this is on: time to interrupt or kill it.
+
+    Attributes:
+        plugins: the plugin with the method.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._switch = folder / "switch"
+        plugin = folder / "slow.py"
+        plugin.write_text(SLOW.format(switch=str(self._switch)), encoding="utf-8")
+        self.plugins = (str(plugin),)
+
+    def on(self) -> None:
+        self._switch.touch()
+
+    def off(self) -> None:
+        self._switch.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def the_brake(tmp_path_factory):
+    return Brake(tmp_path_factory.mktemp("brake"))
+
+
+@pytest.fixture
+def brake(the_brake):
+    yield the_brake
+    the_brake.off()
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +106,13 @@ def address(nodes):
 
 
 @pytest.fixture(scope="module")
-def long_results(tmp_path_factory):
+def long_results(tmp_path_factory, the_brake):
     """What the local engine makes of the suite `LONG`."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("local")
         patch.setenv("HARNESS_CACHE", str(folder / "cache"))
         suite = SmallSuite(folder)
-        assert not suite.run(*LONG).failed
+        assert not suite.run(*LONG, plugins=the_brake.plugins).failed
         return results(suite.store())
 
 
@@ -118,24 +181,30 @@ def set_aside(small):
         (small.folder / name).rename(small.folder / f"local {name}")
 
 
-def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes):
+def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(small, nodes, brake):
     """The first node trains the teacher and the students of one seed. The second one gets the teacher by reference. Its
     worker is killed once: another one continues from the checkpoints, which have returned to the driver."""
     folder, address = nodes
-    settings = ("teachers.base.lr=2e-3", "training.epochs=12", "training.checkpoint_every=10")  # a teacher of its own
-    assert not small.run(*settings).failed
+    settings = (*LONG, "seeds=[1, 2]", "teachers.base.lr=2e-3")  # a teacher of its own
+    assert not small.run(*settings, plugins=brake.plugins).failed
     expected = results(small.store())
     set_aside(small)
     watcher, killed = Watcher(), []
     with ray_cluster.occupied(address, "node1"):
-        assert not on_ray(small, address, *settings, "seeds=[1]", watcher=watcher).failed
+        assert not on_ray(small, address, *settings, "seeds=[1]", watcher=watcher, plugins=brake.plugins).failed
     (teacher,) = (small.folder / "cache" / "teachers").iterdir()
     copies = [folder / node / "teachers" / teacher.name / "model.safetensors" for node in ("node0", "node1")]
     assert [copy.exists() for copy in copies] == [True, False]
     watcher.started.clear()
-    watcher.at_step = lambda: killed.extend(kill_workers(folder / "node1", " on 1x32, order, seed 2"))
+
+    def kill():
+        killed.extend(kill_workers(folder / "node1", " on 1x32, order, seed 2"))
+        brake.off()
+
+    watcher.at_step = kill
+    brake.on()
     with ray_cluster.occupied(address, "node0"):
-        outcome = on_ray(small, address, *settings, watcher=watcher)
+        outcome = on_ray(small, address, *settings, watcher=watcher, plugins=brake.plugins)
     assert killed
     assert not outcome.failed
     assert not outcome.failures
@@ -282,8 +351,9 @@ def test_a_run_that_kills_its_workers_and_a_teacher_below_its_floor_fail_alone(s
 
 
 @nightly
-def test_an_interrupted_and_then_killed_driver_is_continued(small, address, long_results):
-    process = command(small, address, *LONG)
+def test_an_interrupted_and_then_killed_driver_is_continued(small, address, brake, long_results):
+    brake.on()
+    process = command(small, address, *LONG, plugins=brake.plugins)
     wait_until(lambda: len(begun(small)) >= 2, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(PATIENCE) == 130
@@ -291,31 +361,35 @@ def test_an_interrupted_and_then_killed_driver_is_continued(small, address, long
     assert "Traceback" not in process.errors
     interrupted = begun(small)
     assert interrupted, "Ctrl-C saves checkpoints"
-    process = command(small, address, *LONG)
+    process = command(small, address, *LONG, plugins=brake.plugins)
     wait_until(lambda: any(place > interrupted.get(name, place) for name, place in begun(small).items()), process)
     process.kill()
+    brake.off()
     watcher = Watcher()
-    assert not on_ray(small, address, *LONG, watcher=watcher).failed
+    assert not on_ray(small, address, *LONG, watcher=watcher, plugins=brake.plugins).failed
     assert any(event.step >= 10 for event in watcher.started if event.run.role == "student")
     assert_same_bits(results(small.store()), long_results)
 
 
 @nightly
-def test_the_trials_of_an_interrupted_tuning_are_continued(small, address):
-    settings = (*LONG, "methods=[finetune]", "tuning={trials: 2}")
-    process, folder = command(small, address, *settings), small.store().folder
+def test_the_trials_of_an_interrupted_tuning_are_continued(small, address, brake):
+    settings = (*LONG, "methods=[slow]", "tuning={trials: 2}")
+    brake.on()
+    process, folder = command(small, address, *settings, plugins=brake.plugins), small.store().folder
     wait_until(lambda: begun(small, "*/*.pt"), process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(PATIENCE) == 130
+    brake.off()
     watcher = Watcher()
-    assert not on_ray(small, address, *settings, watcher=watcher).failed
+    assert not on_ray(small, address, *settings, watcher=watcher, plugins=brake.plugins).failed
     assert next(event for event in watcher.started if event.run.role == "trial").step > 0
     assert not list(folder.glob("checkpoints/*"))
 
 
-def command(small, address, *settings):
+def command(small, address, *settings, plugins=()):
     """`harness run --engine ray` in a process group of its own."""
     arguments = ["run", "small.yaml", "--quiet", "--engine", "ray", "--address", address, *set_options(settings)]
+    arguments += [argument for plugin in plugins for argument in ("--plugin", plugin)]
     return ForkedCommand(arguments, small.folder, new_group=True)
 
 

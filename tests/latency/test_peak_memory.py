@@ -3,13 +3,14 @@
 import mmap
 import multiprocessing
 import sys
-import time
+import threading
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
 from harness.latency import peak_memory
+from tests.support.patience import PATIENCE
 
 CPU = torch.device("cpu")
 forked = pytest.mark.skipif(
@@ -44,9 +45,16 @@ def test_peak_memory_is_that_of_weights_and_activations():
 
 
 def test_the_monitor_records_the_peak():
-    levels = iter([5, 9, 7, *[3] * 10**6])
-    with peak_memory.PeakMonitor(lambda: next(levels)) as monitor:
-        time.sleep(0.1)
+    levels, polled = [5, 9, 7], threading.Event()
+
+    def read():
+        if levels:
+            return levels.pop(0)
+        polled.set()
+        return 3
+
+    with peak_memory.PeakMonitor(read) as monitor:
+        assert polled.wait(PATIENCE), "the thread does not poll"
     assert monitor.peak == 9
 
 
@@ -55,5 +63,6 @@ def test_process_memory_grows_with_written_memory():
     size = 20_000_000  # mapped, because the heap may contain free memory
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE) as block:
         before = peak_memory.process_memory()
-        block.write(b"x" * size)
+        for start in range(0, size, mmap.PAGESIZE):  # not all at once: freeing a large object could shrink the heap
+            block[start] = 1
         assert peak_memory.process_memory() - before > 0.9 * size

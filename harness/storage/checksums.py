@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.storage import atomic_writes
 from harness.storage.disk_errors import explained
+from harness.storage.file_states import SETTLED, settled_state
 
 NAME = "checksums.json"
 """Name of the file with the checksums of a folder's files."""
@@ -29,8 +31,8 @@ _TRAILER = len(_MARK) + 17
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_computed: dict[tuple[int, int, int, int], str] = {}
-"""Checksums that this process has computed, by device, inode, size and modification time."""
+_computed: dict[tuple[int, ...], str] = {}
+"""Checksums that this process has computed, by device and state of the file."""
 
 
 class CorruptFileError(Exception):
@@ -48,10 +50,13 @@ class _Checksums(BaseModel, extra="forbid", strict=True):
 
 
 def of_file(path: Path) -> str:
-    """Return the checksum of a file as 16 hex digits. A process computes it once for the same size and times."""
+    """Return the checksum of a file as 16 hex digits. A process computes it once, unless the file changes."""
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
-        key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        known = settled_state(stat, before=time.time() - SETTLED)
+        if known is None:
+            return _digest(path, stat.st_size).hexdigest()
+        key = (stat.st_dev, *known)
         if key not in _computed:
             _computed[key] = _digest(path, stat.st_size).hexdigest()
         return _computed[key]

@@ -1,9 +1,8 @@
 """Small values that are derived from files, cached until a file changes: fingerprints, results of checks, vocabularies.
 
-A file counts as unchanged if its path, inode, size and the times of its last change are the same. No program can set
-back the time of the last change (`st_ctime_ns`). Since times are coarse, a value is not cached if one of its files has
-changed within the last `SETTLED` seconds. Besides its files, a value depends on the files of the harness and on the
-versions of `PACKAGES`. A cache folder that cannot be read or written costs time, and nothing else.
+A file counts as unchanged if its path and its state are the same, see `file_states`. A value is not cached if one of
+its files has changed within the last `SETTLED` seconds. Besides its files, a value depends on the files of the harness
+and on the versions of `PACKAGES`. A cache folder that cannot be read or written costs time, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,12 +23,10 @@ from pydantic import BaseModel, ValidationError
 import harness
 from harness.api.errors import UserError
 from harness.storage import cache_dir
+from harness.storage.file_states import SETTLED, settled_state
 from harness.storage.folder_files import files_below
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.hashing import key
-
-SETTLED = 2.0
-"""Seconds after the last change of a file from which on its times identify its content."""
 
 PACKAGES = (
     "datasets",
@@ -137,16 +134,15 @@ def _stamp(
 
 
 def _states(files: Callable[[], Iterable[Path] | None], *, before: float) -> list[tuple[Any, ...]] | None:
-    """Return the state of each file; None if one cannot be examined, or has changed after the time `before`."""
+    """Return name and state of each file; None if one cannot be examined, or has changed after the time `before`."""
     try:
         if (listed := files()) is None:
             return None
-        stats = [(str(file), file.stat()) for file in sorted(listed)]
+        paths = sorted(listed)
+        states = [settled_state(path.stat(), before=before) for path in paths]
     except (OSError, UserError):
         return None
-    if any(stat.st_ctime > before for _, stat in stats):
-        return None
-    return [(name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
+    return None if None in states else list(zip(map(str, paths), states, strict=True))
 
 
 def _package(function: Callable[..., object]) -> str:

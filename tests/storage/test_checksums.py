@@ -1,5 +1,6 @@
 """Checksums of folders, JSON documents and single files."""
 
+import os
 import random
 
 import pytest
@@ -114,3 +115,26 @@ def test_a_digest_can_be_updated(tmp_path):
     digest = checksums.digest_of_prefix(path, 3)
     digest.update(b", two")
     assert digest.hexdigest() == checksums.of_file(path)
+
+
+def test_a_change_within_a_clock_tick_is_seen(tmp_path, monkeypatch):
+    """Until a file has settled, a change of its content may leave all of its times as they are."""
+    (path := tmp_path / "file").write_bytes(b"one")
+    tick = path.stat()
+    monkeypatch.setattr(checksums.os, "fstat", lambda descriptor: tick)
+    before = checksums.of_file(path)
+    path.write_bytes(b"two")
+    assert checksums.of_file(path) != before
+
+
+def test_a_settled_file_is_read_once(tmp_path, monkeypatch):
+    (path := tmp_path / "file").write_bytes(b"one")
+    monkeypatch.setattr(checksums, "SETTLED", -3600.0)
+    reads, digest = [], checksums._digest
+    monkeypatch.setattr(checksums, "_digest", lambda path, size: reads.append(path) or digest(path, size))
+    first = [checksums.of_file(path) for _ in range(3)]
+    assert len(reads) == 1
+    stat = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a copy that keeps the times
+    assert checksums.of_file(path) not in first

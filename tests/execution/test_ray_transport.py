@@ -1,9 +1,13 @@
 """What the Ray engine carries between machines: files, plans with data and plugins, progress. Needs no Ray."""
 
+import errno
+import itertools
 import logging
+import os
 import pickle
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +21,7 @@ from harness.api.events import RunFinished, RunId, StepLogged
 from harness.execution import portable_plan
 from harness.execution.claims import Claims
 from harness.execution.ray_engine import cluster, input_files, transport, worker
+from harness.execution.ray_engine import outbox as outbox_module
 from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.cluster import WorkerResources
 from harness.execution.ray_engine.mailbox import Mailbox
@@ -206,6 +211,68 @@ def test_removed_checkpoints_are_reported_once(roots):
     first, *others = [message.removed for message in mailbox.take()]
     assert first == ("store/checkpoints/k.pt",)
     assert set(others) == {()}
+
+
+def test_a_checkpoint_may_be_removed_before_it_is_read(roots, monkeypatch):
+    """The training removes it while another thread reads which ones exist."""
+    mailbox = Mailbox()
+    box = outbox(mailbox, roots)
+    path = roots.path("store/checkpoints/k.pt")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"state")
+    read = np.fromfile
+    monkeypatch.setattr(transport.np, "fromfile", lambda file, dtype: (path.unlink(), read(file, dtype=dtype))[1])
+    with box.reporting():
+        pass
+    messages = mailbox.take()
+    assert [dict(message.checkpoints) for message in messages] == [{}, {}]
+    assert [message.removed for message in messages] == [(), ("store/checkpoints/k.pt",)]
+
+
+def test_a_folder_may_be_removed_before_it_is_listed(roots, monkeypatch):
+    trials, scandir = roots.path("store/checkpoints/study"), os.scandir
+    trials.mkdir(parents=True)
+    (trials / "trial.pt").write_bytes(b"state")
+    (trials.parent / "k.pt").write_bytes(b"state")
+
+    def removed(folder):
+        if Path(folder) == trials:
+            trials.rename(trials.parent.with_name("removed"))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", removed)
+    assert transport.files_at(trials.parent) == [trials.parent / "k.pt"]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_folder(roots, monkeypatch):
+    def failing(folder):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    roots.store.mkdir(parents=True)
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OSError, match="results"):
+        transport.files_at(roots.store)
+
+
+def test_a_report_that_fails_stops_the_job_and_is_raised(roots, monkeypatch):
+    monkeypatch.setattr(outbox_module, "INTERVAL", 0.01)
+    numbers = itertools.count()
+
+    def post(message):
+        if next(numbers) == 1:  # the first report of the thread
+            raise RuntimeError("the mailbox is gone")
+        return False
+
+    def train():
+        deadline = time.monotonic() + 60
+        with box.reporting():
+            while not box.stopped() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    box = Outbox(post, 1, list, roots)
+    with pytest.raises(RuntimeError, match="the mailbox is gone"):
+        train()
+    assert box.stopped()
 
 
 class Started:

@@ -41,10 +41,11 @@ class Outbox(logging.Handler):
         self._sent = {path: _stamp(path) for path in checkpoints()}
         self._stopped = threading.Event()
         self._closed = threading.Event()
+        self._failure: Exception | None = None
         self._sending = threading.Lock()
 
     def stopped(self) -> bool:
-        """Whether the job should save its state and stop."""
+        """Whether the job should save its state and stop: the driver has asked for it, or does not hear of it."""
         return self._stopped.is_set()
 
     def event(self, hook: str, event: object) -> None:
@@ -64,7 +65,11 @@ class Outbox(logging.Handler):
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Report in the background, also what the logger `harness` warns of, until the context ends."""
+        """Report in the background, also what the logger `harness` warns of, until the context ends.
+
+        Raises:
+            Exception: a report failed, so that the job was stopped.
+        """
         thread = threading.Thread(target=self._report, name="outbox", daemon=True)
         logger = logging.getLogger("harness")
         logger.addHandler(self)
@@ -77,10 +82,16 @@ class Outbox(logging.Handler):
             self._closed.set()
             thread.join()
             self._send()
+        if self._failure is not None:
+            raise self._failure
 
     def _report(self) -> None:
-        while not self._closed.wait(INTERVAL):
-            self._send()
+        try:
+            while not self._closed.wait(INTERVAL):
+                self._send()
+        except Exception as error:
+            self._failure = error
+            self._stopped.set()
 
     def _send(self, ended: Ended | None = None) -> None:
         with self._sending:

@@ -5,6 +5,7 @@ A file has a name that is the same on all machines: ``store/runs/<key>/record.js
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ import xxhash
 
 from harness.storage import atomic_writes, checksums
 
-Files = Mapping[str, np.ndarray[Any, np.dtype[np.uint8]]]
+Content = np.ndarray[Any, np.dtype[np.uint8]]
+"""The bytes of a file."""
+
+Files = Mapping[str, Content]
 """Name of a file -> its bytes."""
 
 LAST = {checksums.NAME: 1, "record.json": 2}
@@ -40,15 +44,15 @@ class Roots:
         return f"{root}/{path.relative_to(folder).as_posix()}"
 
 
-def read(names: Iterable[str], roots: Roots) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Read files, and all files below folders. Names of missing files are skipped."""
+def read(names: Iterable[str], roots: Roots) -> dict[str, Content]:
+    """Read files, and all files below folders. Missing files are skipped, also those that are removed meanwhile."""
     found = (file for name in names for file in files_at(roots.path(name)))
-    return {roots.name(file): np.fromfile(file, dtype=np.uint8) for file in found}
+    return {roots.name(file): content for file in found if (content := _content(file)) is not None}
 
 
 def write(files: Files, roots: Roots) -> None:
     """Write files atomically: folders of the cache and exported models as a whole, records after their data."""
-    units: dict[str, dict[str, np.ndarray[Any, np.dtype[np.uint8]]]] = {}
+    units: dict[str, dict[str, Content]] = {}
     for name, content in files.items():
         units.setdefault(_unit(name), {})[name] = content
     for unit in sorted(units, key=lambda unit: LAST.get(Path(unit).name, 0)):
@@ -76,7 +80,7 @@ def write_folder(target: Path, contents: Files, *, sealed: bool = False) -> None
     atomic_writes.write(target, fill)
 
 
-def read_folder(path: Path) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
+def read_folder(path: Path) -> dict[str, Content]:
     """Read the files below a folder for `write_folder`, or a file and its name."""
     base = path.parent if path.is_file() else path
     return {file.relative_to(base).as_posix(): np.fromfile(file, dtype=np.uint8) for file in files_at(path)}
@@ -92,11 +96,27 @@ def digest(path: Path) -> str | None:
 
 
 def files_at(path: Path) -> list[Path]:
-    """The files at or below a path, sorted, without bytecode and temporary files of writers."""
+    """The files at or below a path, sorted, without bytecode and temporary files of writers.
+
+    A folder that is removed meanwhile counts as empty.
+    """
     if path.is_file():
         return [path]
-    found = (file for file in path.rglob("*") if "__pycache__" not in file.parts)
-    return sorted(file for file in found if file.suffix != atomic_writes.SUFFIX and file.is_file())
+    found = (Path(folder, name) for folder, _, names in os.walk(path, onerror=_raise_unless_gone) for name in names)
+    kept = (file for file in found if "__pycache__" not in file.parts and file.suffix != atomic_writes.SUFFIX)
+    return sorted(file for file in kept if file.is_file())
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _content(file: Path) -> Content | None:
+    try:
+        return np.fromfile(file, dtype=np.uint8)
+    except FileNotFoundError:
+        return None
 
 
 def _unit(name: str) -> str:

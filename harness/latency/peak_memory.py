@@ -6,18 +6,22 @@ Processes are forked from a server that has imported torch and transformers and 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import pickle
 import resource
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from harness.api.errors import describe
 from harness.latency import machine, model_inputs
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ INTERVAL = 0.001
 """Seconds between two readings of the memory."""
 
 STATUS = Path("/proc/self/status")
+
+log = logging.getLogger("harness")
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,39 @@ def peaks(
 ) -> list[int | None]:
     """Peak bytes per model: weights plus the largest use by calls of `shape` (batch, tokens).
 
-    On CUDA, memory allocated by torch; elsewhere, anonymous memory of the process. None for a model that cannot be
-    created from class and configuration in another process, and where processes cannot be forked.
+    On CUDA, memory allocated by torch; elsewhere, anonymous memory of the process. None where processes cannot be
+    forked, for a model whose class or configuration cannot be sent to another process, and, with a warning, if
+    measuring it fails.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return [None] * len(models)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "transformers", "harness.latency.peak_memory"])
     requests = [MemoryRequest(type(model), model.config, shape, str(device), threads) for model in models]
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        return [_result(pool, request) for request in requests]
+    return [_result(context, request) for request in requests]
 
 
-def _result(pool: ProcessPoolExecutor, request: MemoryRequest) -> int | None:
-    """None if the model's class cannot be pickled, or not be created in another process."""
+def _result(context: BaseContext, request: MemoryRequest) -> int | None:
+    """The peak, measured in a process of its own; a process that is killed takes no other measurement with it."""
     try:
-        return pool.submit(peak, request).result()
-    except Exception:
+        sent = pickle.dumps(request)
+    except (pickle.PicklingError, AttributeError, TypeError):  # a class or a value that only this process has
         return None
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_received, sent).result()
+    except (Exception, SystemExit) as error:  # a killed process, and whatever the code of the model raises
+        log.warning("the peak memory of %s is not measured: %s", request.kind.__name__, describe(error))
+        return None
+
+
+def _received(sent: bytes) -> int | None:
+    """`peak` of a pickled request; None if its classes cannot be imported here, such as those of a plugin's file."""
+    try:
+        request: MemoryRequest = pickle.loads(sent)
+    except (ImportError, AttributeError):
+        return None
+    return peak(request)
 
 
 def peak(request: MemoryRequest) -> int:

@@ -2,8 +2,11 @@
 
 import mmap
 import multiprocessing
+import os
+import signal
 import sys
 import threading
+from types import ModuleType
 
 import pytest
 import torch
@@ -42,6 +45,50 @@ def test_peak_memory_is_that_of_weights_and_activations():
     assert weights[1] < many < weights[1] + 40e6
     assert many - few == pytest.approx(weights[1] - weights[0], rel=0.2)
     assert hidden is None
+
+
+class Killed(BertModel):
+    """Its process is killed, as for lack of memory."""
+
+    def __init__(self, config):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faulty(BertModel):
+    def __init__(self, config):
+        raise SystemExit("no such kernel")
+
+
+def instance(kind):
+    """What `peaks` reads of a model: its class and configuration."""
+    return kind.__new__(kind)
+
+
+@forked
+def test_a_measurement_that_fails_is_reported_and_leaves_the_others(caplog, monkeypatch):
+    config = wide(1).config
+    monkeypatch.setattr(Killed, "config", config, raising=False)
+    monkeypatch.setattr(Faulty, "config", config, raising=False)
+    killed, faulty, small = peak_memory.peaks([instance(Killed), instance(Faulty), wide(1)], (1, 8), CPU, 1)
+    assert (killed, faulty) == (None, None)
+    assert small > 0
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("the peak memory of Killed is not measured: ")
+    assert "terminated abruptly" in first
+    assert second.startswith("the peak memory of Faulty is not measured: ")
+    assert "no such kernel" in second
+
+
+@forked
+def test_a_class_that_the_other_process_cannot_import_is_not_measured(caplog, monkeypatch):
+    """Such as one of a plugin's file, or of remote code."""
+    module = ModuleType("only_here")
+    module.OnlyHere = type("OnlyHere", (BertModel,), {"__module__": "only_here"})
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    hidden, small = peak_memory.peaks([module.OnlyHere(wide(1).config), wide(1)], (1, 8), CPU, 1)
+    assert hidden is None
+    assert small > 0
+    assert not caplog.records
 
 
 def test_the_monitor_records_the_peak():

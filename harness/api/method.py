@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
@@ -391,10 +391,6 @@ class Step:
                 f"stage {self.stage.name!r} keeps no average; declare Stage({self.stage.name!r}, average=0.999)"
             )
         return self.models.average
-
-    def forward_student(self, needs: Collection[str]) -> ModelOutputs:
-        """Run another student forward pass on the batch, with new dropout and gradients; returns the named outputs."""
-        return self.student.run(needs)
 
 
 class Method(ABC):

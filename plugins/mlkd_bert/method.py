@@ -178,7 +178,7 @@ class MLKDBert(Method):
     def _sc(self, step: Step, batch: Batch, student: ModelOutputs, teacher: ModelOutputs) -> Tensor:
         """Supervised contrast of the [CLS] vectors of two views."""
         if self.config.views == "dropout":
-            views = self._cls(student), self._cls(step.forward_student([self._last]))
+            views = self._cls(student), self._cls(step.student.run([self._last]))
         else:
             views = step.modules["sc"](self._cls(student)), self._teacher_cls(teacher)
         return sample_contrast(*views, batch.labels, self.config.contrast_temperature)

@@ -42,7 +42,7 @@ class RDrop(Method):
         return [Stage("finetune", Needs(student=["logits"]))]
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
-        first, second = student.logits, step.forward_student(["logits"]).logits
+        first, second = student.logits, step.student.run(["logits"]).logits
         return {
             "task": task_loss(first, batch) + task_loss(second, batch),
             "kl": _symmetric_kl(first, second, batch),

@@ -137,7 +137,7 @@ def test_dropout_of_two_steps_differs():
         def losses(self, step, batch, student, teachers):
             super().losses(step, batch, student, teachers)
             self.after_step(step)
-            return super().losses(step, batch, step.forward_student(["logits"]), teachers)
+            return super().losses(step, batch, step.student.run(["logits"]), teachers)
 
     term = loss_terms(Twice, student=student, teachers=[], batch=batch_of("classification"))["ensemble"]
     term.backward()

@@ -554,7 +554,7 @@ class DropsOutTwice(SelfDistillation):
     """Compares two forward passes (R-Drop): zero without dropout."""
 
     def losses(self, step, batch, student, teachers):
-        other = step.forward_student(["logits"]).logits
+        other = step.student.run(["logits"]).logits
         return {
             "consistency": (student.logits - other).square().mean(),
             "task": task_loss(student.logits, batch),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from harness.planning import memory_estimate
-from harness.planning.job_inputs import TaskData
 from harness.planning.jobs import RunJob
 from harness.planning.plan import Plan
 from harness.planning.stage_plan import planned_stages
@@ -72,8 +70,8 @@ class _Passes:
                 length = planned.steps
                 for teacher, names in zip(job.teachers, planned.stage.needs.teachers, strict=False):
                     if names and job.reads_cache:
-                        self.cache_fills[teacher.key, job.tokenizer_ref.fingerprint] = _batches(
-                            job.data, output_store.BATCH_SIZE
+                        self.cache_fills[teacher.key, job.tokenizer_ref.fingerprint] = output_store.count_batches(
+                            job.data.train_examples
                         )
                     elif names:
                         steps_with_teacher.setdefault(teacher.key, set()).add((start, start + length))
@@ -122,7 +120,3 @@ def _union_length(intervals: Collection[tuple[int, int]]) -> int:
         length += max(0, end - max(start, covered))
         covered = max(covered, end)
     return length
-
-
-def _batches(data: TaskData, batch_size: int) -> int:
-    return math.ceil(data.train_examples / batch_size)

@@ -22,14 +22,13 @@ def of_run(job: RunJob, device: str) -> memory_estimate.Load:
     task, training, tokens = job.data.task, job.training, job.training.max_length
     outputs = task.num_labels * (tokens if task.kind in ("token_classification", "qa") else 1)
     batch_shape = memory_estimate.BatchShape(job.max_batch_size, tokens, job.tokenizer_ref.size, outputs)
-    stages = job.stages
     teachers = {
-        teacher.key: (shape, _teacher_needs(stages, index))
+        teacher.key: (shape, job.needs(index))
         for index, (teacher, shape) in enumerate(zip(job.teachers, job.method.teachers, strict=True))
     }
     return memory_estimate.load(
         job.method.student,
-        _stage_loads(stages),
+        _stage_loads(job.stages),
         teachers,
         batch_shape,
         training,
@@ -44,11 +43,14 @@ def of_text_stage(job: TextStageJob, device: str) -> memory_estimate.Load:
     batch_shape = memory_estimate.BatchShape(
         training.batch_size, training.max_length, vocabulary, training.max_length * vocabulary
     )
-    stages = [job.general.stage]
     (teacher,) = job.method.teachers
-    teachers = {job.cohort[0]: (teacher, _teacher_needs(stages, 0))}
     return memory_estimate.load(
-        job.method.student, _stage_loads(stages), teachers, batch_shape, training, fused=_has_fused_attention(device)
+        job.method.student,
+        _stage_loads([job.general.stage]),
+        {job.cohort[0]: (teacher, frozenset(*job.general.stage.needs.teachers))},
+        batch_shape,
+        training,
+        fused=_has_fused_attention(device),
     )
 
 
@@ -74,11 +76,6 @@ def _stage_loads(stages: Iterable[Stage]) -> list[memory_estimate.StageLoad]:
         )
         for stage in stages
     ]
-
-
-def _teacher_needs(stages: Iterable[Stage], index: int) -> frozenset[str]:
-    """Return the outputs of the teacher at `index` that any stage needs."""
-    return frozenset(name for stage in stages for names in stage.needs.teachers[index : index + 1] for name in names)
 
 
 def _has_fused_attention(device: str) -> bool:

@@ -18,6 +18,7 @@ from harness.planning.job_inputs import TaskData
 from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.stage_plan import planned_stages
 from harness.planning.tuning_studies import Study
+from harness.teacher_outputs import output_store
 
 ESTIMATED_FLOPS = {"cpu": 4e10, "mps": 2e12, "cuda": 3e13}
 """Assumed FLOP/s of training: of one thread on a CPU, of the whole device otherwise."""
@@ -98,9 +99,11 @@ class TimeEstimate:
         return job.training.epochs * math.ceil(data.train_examples / size) * self._step(shape, tokens)
 
     def outputs(self, job: RunJob, index: int) -> float:
-        """Time of one pass of a run's teacher over the training set."""
-        batches = math.ceil(job.data.train_examples / job.training.max_batch_size)
-        return batches * self._pass(job.method.teachers[index], self._tokens(job.data, job.training))
+        """Time of the pass that caches a teacher's outputs, in batches of rows of similar length."""
+        batched = job.training.model_copy(update={"batching": "bucketed"})
+        tokens = output_store.BATCH_SIZE * self.lengths.tokens(job.data, batched)
+        batches = output_store.count_batches(job.data.train_examples)
+        return batches * self._pass(job.method.teachers[index], tokens)
 
     def text_stage(self, job: TextStageJob) -> float:
         """Time to distil a student on text."""

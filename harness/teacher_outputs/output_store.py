@@ -43,6 +43,11 @@ MANIFEST = "manifest.json"
 """File of a store's folder that lists the outputs with their checksums."""
 
 
+def count_batches(examples: int) -> int:
+    """The number of batches of the canonical pass over so many examples."""
+    return math.ceil(examples / BATCH_SIZE)
+
+
 class StoredTensor(FrozenModel):
     """Format of one stored output.
 

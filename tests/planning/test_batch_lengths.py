@@ -45,6 +45,16 @@ def test_all_texts_of_an_example_count():
     assert BatchLengths().tokens(pair, training) == pytest.approx(BatchLengths().tokens(alone, training) + 20)
 
 
+def test_the_pass_that_fills_the_cache_has_its_own_batches(small):
+    """It reads the training set once, in batches of similar rows, whatever the batches of the training are."""
+    times = set()
+    for settings in ("training.batch_size=4", "training.batch_size=16", "training.batching=bucketed"):
+        plan = small.plan("methods=[logit_kd]", "seeds=[1]", settings)
+        estimate = TimeEstimate("cpu", 1, plan.resolved.shapes)
+        times.add(estimate.outputs(plan.runs[0], 0))
+    assert len(times) == 1
+
+
 def test_runs_on_longer_texts_take_longer(small):
     (run,) = small.plan("methods=[finetune]", "seeds=[1]", "training.max_length=64").runs
     train = run.data.splits.train

@@ -33,6 +33,11 @@ class ExecutionOptions:
     address: str | None = None
     gpus_per_worker: float = 1.0
 
+    @property
+    def trains_board_teachers(self) -> bool:
+        """Whether teachers are trained that no run needs, for their rows on the board: not for a part of the runs."""
+        return not self.only
+
 
 @dataclass
 class Outcome:

@@ -11,8 +11,9 @@ from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.graph_progress import POLL_SECONDS, GraphProgress, build
+from harness.execution.remaining_jobs import remaining
 from harness.execution.signals import Interrupted, stop_on_signals
-from harness.planning import Plan, devices, graph_builder, pending, run_selection
+from harness.planning import Plan, devices
 from harness.planning.job_graph import Job
 from harness.plugin_host.host import Host
 from harness.storage.store import Store
@@ -27,8 +28,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | No
     options = options or ExecutionOptions()
     device = torch.device(plan.device)
     devices.select(device)
-    missing = run_selection.to_train(pending(plan, store), options.only)
-    graph = graph_builder.build(plan, missing, workers=options.workers or 1, board_teachers=not options.only)
+    missing, graph = remaining(plan, store, options, workers=options.workers or 1)
     with stop_on_signals() as stop, Claims() as claims:
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
         progress = GraphProgress(graph, context, options, lambda context: builders(plan, context, missing))

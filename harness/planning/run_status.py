@@ -38,12 +38,17 @@ def status(plan: Plan, store: Store) -> list[RunStatus]:
 
 
 def pending(plan: Plan, store: Store) -> list[RunJob]:
-    """Return the runs that are not done."""
-    return [run.job for run in status(plan, store) if not run.done]
+    """Return the runs that are not done, in order, without the reasons: those take ten times as long to find."""
+    summaries = store.summaries()
+    return [job for job in plan.runs if not _is_done(summaries.get(job.planned.key))]
+
+
+def _is_done(stored: RunSummary | None) -> bool:
+    return stored is not None and stored.status == "completed"
 
 
 def _status(job: RunJob, stored: RunSummary | None, changes: _Changes, store: Store) -> RunStatus:
-    if stored is not None and stored.status == "completed":
+    if _is_done(stored):
         return RunStatus(job.planned, job, True, "done")
     if store.checkpoint(job.planned.key).exists():
         reason = "interrupted: it goes on from its checkpoint"
@@ -61,7 +66,7 @@ class _Changes:
         self.store = store
         self.completed: dict[tuple[str, str, str, int], list[RunSummary]] = {}
         for summary in summaries:
-            if summary.status == "completed":
+            if _is_done(summary):
                 self.completed.setdefault(_row_and_seed(summary), []).append(summary)
         self._parts = lru_cache(maxsize=MAX_CACHED)(self._read_parts)
 

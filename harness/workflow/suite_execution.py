@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +25,7 @@ from harness.workflow.suite_loading import Overrides, as_settings, load_suite, p
 
 if TYPE_CHECKING:
     from harness.execution.engine import Engine
-    from harness.planning import Plan
+    from harness.planning import Plan, RunJob
     from harness.plugin_host.host import Host
     from harness.reporting.written_report import Report
     from harness.storage.failure_records import FailureRecord
@@ -164,6 +164,10 @@ class RunKeys:
     selected: frozenset[str]
 
 
+def _keys(jobs: Iterable[RunJob]) -> frozenset[str]:
+    return frozenset(job.planned.key for job in jobs)
+
+
 class SuiteExecution:
     """A planned suite that is about to be executed. What can be refused before training is refused when it is created.
 
@@ -192,16 +196,15 @@ class SuiteExecution:
     @cached_property
     def runs(self) -> RunKeys:
         """The runs by their state in the store when this is first read."""
-        from harness import planning
+        from harness.execution.remaining_jobs import missing_runs
+        from harness.planning import pending
 
-        statuses = planning.status(self.plan, self.store)
-        missing = run_selection.to_train([status.job for status in statuses if not status.done], self.options.only)
-        to_train = frozenset(job.planned.key for job in missing)
+        every, missing = _keys(self.plan.runs), _keys(missing_runs(self.plan, self.store, self.options))
         return RunKeys(
-            all=frozenset(status.run.key for status in statuses),
-            done=frozenset(status.run.key for status in statuses if status.done),
-            missing=to_train,
-            selected=to_train | {job.planned.key for job in run_selection.select(self.plan.runs, self.options.only)},
+            all=every,
+            done=every - _keys(pending(self.plan, self.store)),
+            missing=missing,
+            selected=missing | _keys(run_selection.select(self.plan.runs, self.options.only)),
         )
 
     def execute(self, observers: Sequence[object] = (), say: Say = lambda line: None) -> Executed:
@@ -291,7 +294,7 @@ class SuiteExecution:
         teachers = [
             job
             for job in self.plan.teachers
-            if not self.options.only  # else those that no run needs are not trained
+            if self.options.trains_board_teachers
             and self.store.teacher(job.key, job.data.validation_fingerprint) is None
             and self.store.failure(teacher_key(job)) is None
         ]

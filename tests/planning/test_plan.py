@@ -1,6 +1,8 @@
 """Keys of runs, cohorts, the plan file, and the status of runs."""
 
 import json
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -8,6 +10,8 @@ from harness.cli.plan_command import plan_suite
 from harness.planning import cost_estimate, memory_estimate, run_status
 from harness.reporting import report
 from harness.reporting.captions import same_runs
+from harness.storage.store import Store
+from tests.support.results_factory import failed, run_record
 
 
 def keys(plan):
@@ -117,6 +121,16 @@ def test_cells_that_are_not_applicable_have_a_reason(small):
     (cell,) = plan.not_applicable
     assert (cell.label, cell.student) == ("tinybert", "odd")
     assert "odd has 4, base has 2" in cell.reason
+
+
+def test_the_runs_that_are_not_done_are_found_without_reasons(tmp_path, monkeypatch):
+    """A reason compares the parts of many keys."""
+    monkeypatch.setattr(run_status, "_Changes", Mock(side_effect=AssertionError))
+    store, missing, broken = Store(tmp_path), run_record(seed=1), failed("sst2", "kd", "big", 2)
+    for record in (broken, done := run_record(seed=3)):
+        store.save(record)
+    jobs = [SimpleNamespace(planned=record) for record in (missing, broken, done)]
+    assert run_status.pending(SimpleNamespace(runs=jobs), store) == jobs[:2]
 
 
 def test_status_reports_the_changed_settings(small):

@@ -23,8 +23,9 @@ from harness.execution.ray_engine.mailbox import Mailbox
 from harness.execution.ray_engine.task_loop import TaskLoop
 from harness.execution.ray_engine.tasks import Tasks
 from harness.execution.ray_engine.transport import Roots
+from harness.execution.remaining_jobs import remaining
 from harness.execution.signals import stop_on_signals
-from harness.planning import Plan, graph_builder, pending, run_selection
+from harness.planning import Plan
 from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob
 from harness.plugin_host.host import Host
@@ -43,7 +44,6 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
     on_gpu = device.type == "cuda"
     threads = torch.get_num_threads()
     resources = WorkerResources(1 if on_gpu else threads, options.gpus_per_worker if on_gpu else 0.0)
-    missing = run_selection.to_train(pending(plan, store), options.only)
     with (
         cluster.connected(options.address, resources, options.workers) as ray,
         _cache_mark() as mark,
@@ -52,7 +52,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
     ):
         room = cluster.room(ray, resources)
         workers = min(options.workers or room, room)
-        graph = graph_builder.build(plan, missing, workers=workers, threads=threads, board_teachers=not options.only)
+        missing, graph = remaining(plan, store, options, workers=workers, threads=threads)
         artifacts = {artifact.key: artifact for job in graph.jobs for artifact in job.artifacts if artifact.work}
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
         options = replace(options, workers=workers)

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.api.errors import Problem, UserError
 from harness.cli.run_command import Output, build_plan, train_and_report
 from harness.cli.text_lines import print_nothing, print_status
+from harness.execution import leftover_checkpoints
 from harness.execution.active_processes import held_board, refuse_active
 from harness.execution.claims import Claims
 from harness.planning import tuning_studies
@@ -56,16 +57,13 @@ def _read_results(plan: Plan, store: Store, but: Sequence[str]) -> None:
 
 
 def _set_aside(store: Store, keys: Sequence[str], say: Callable[[str], None]) -> None:
-    """Set the results of runs aside. Another process may read them while it executes a suite in the folder.
-
-    So are checkpoints of completed runs, which a killed process has not removed: training would resume from them.
-    """
-    done = [key for key in keys if store.run_folder(key).exists()]
-    old = [path for key in done for path in (store.run_folder(key), store.checkpoint(key)) if path.exists()]
+    """Set the results of runs aside. Another process may read them while it executes a suite in the folder."""
+    old = [folder for key in keys if (folder := store.run_folder(key)).exists()]
     if not old:
         return
     with Claims() as claims, held_board(claims, store.folder, "results to set aside", say):
         refuse_active(claims, store.folder, say)
+        leftover_checkpoints.remove(store, claims)  # else the training would resume from them
         say(f"the old results are in {set_aside.move(store.folder, old)}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from harness.storage import checksums
@@ -26,17 +25,12 @@ def check(cache: Path) -> Findings:
         for path in folders(cache / kind):
             with findings.part(path):
                 checksums.verify(path)
-        check_checkpoints(cache / kind, findings, partial(_unused, cache / kind))
+        check_checkpoints(cache / kind, findings)
     for path in folders(cache / OUTPUTS):
         with findings.part(path):
             _check_outputs(path, findings)
     check_leftovers(cache, findings)
     return findings
-
-
-def _unused(folder: Path, key: str) -> str:
-    """Why no training continues from the checkpoint of a teacher or text stage; empty if one may."""
-    return "a checkpoint of a finished training" if checksums.is_intact(folder / key) else ""
 
 
 def _check_outputs(folder: Path, findings: Findings) -> None:

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from harness.execution import leftover_checkpoints
 from harness.execution.artifact_builders import builders
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
@@ -30,6 +31,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions | No
     devices.select(device)
     missing, graph = remaining(plan, store, options, workers=options.workers or 1)
     with stop_on_signals() as stop, Claims() as claims:
+        leftover_checkpoints.remove(store, claims)
         context = JobContext(store, host, device, plan.spec.trust_remote_code, claims, stop)
         progress = GraphProgress(graph, context, options, lambda context: builders(plan, context, missing))
         return _execute(progress, context)

@@ -152,30 +152,17 @@ def _check_checkpoints(store: Store, plan: PlanFile | None, findings: Findings) 
     """Check the checkpoints of runs, and those of the trials of each tuning."""
     planned = {run.key for run in plan.runs} if plan else set()
     planned |= {study.key for study in plan.tuning.studies if study.key} if plan and plan.tuning else set()
-
-    def unused(key: str) -> str:
-        with suppress(UserError):  # a record that cannot be read has a finding of its own
-            if (record := store.record(key)) and record.status == "completed":
-                return "a checkpoint of a completed run"
-            if store.tuning(key):
-                return "checkpoints of a finished tuning"
-        return "of no run or tuning of plan.json" if plan and key not in planned else ""
-
     folder = store.folder / "checkpoints"
-    check_checkpoints(folder, findings, unused)
-    for trials in folders(folder):
-        if reason := unused(trials.name):
-            findings.add(trials, State.LEFTOVER, reason)
+    for path in (*sorted(folder.glob("*.pt")), *folders(folder)):
+        if plan and path.stem not in planned:
+            findings.add(path, State.LEFTOVER, "of no run or tuning of plan.json")
         else:
-            check_checkpoints(trials, findings, lambda key: "")
+            check_checkpoints(path, findings)
 
 
-def check_checkpoints(folder: Path, findings: Findings, unused: Callable[[str], str]) -> None:
-    """Check the checkpoints in `folder`. `unused` returns why no training continues from that of a key, else ``""``."""
-    for path in sorted(folder.glob("*.pt")):
-        if reason := unused(path.stem):
-            findings.add(path, State.LEFTOVER, reason)
-            continue
+def check_checkpoints(place: Path, findings: Findings) -> None:
+    """Check a checkpoint, or those in a folder."""
+    for path in [place] if place.is_file() else sorted(place.glob("*.pt")):
         with findings.part(path):
             checksums.verify_appended(path)
 

@@ -142,15 +142,9 @@ def unfinished_tuning(suite):
 
 def test_checkpoints_from_which_nothing_continues_are_leftovers(suite, capsys):
     store, cache = Store(results(suite)), suite.folder / "cache"
-    completed, unfinished = store.plan().runs[:2]
-    shutil.rmtree(store.run_folder(unfinished.key))
-    finished, of_teacher, of_text = (
-        next(folder.glob(pattern)).with_suffix("").name
-        for folder, pattern in ((store.folder, "tuning/*.json"), (cache, "teachers/*"), (cache, "general/*"))
-    )
-    useless = [store.checkpoint(completed.key), store.checkpoint("not-planned"), store.checkpoint("trial", finished)]
-    useless += [cache / "teachers" / f"{of_teacher}.pt", cache / "general" / f"{of_text}.pt"]
-    useful = [store.checkpoint(unfinished.key), cache / "teachers" / "0123.pt"]
+    run, study = store.plan().runs[0].key, unfinished_tuning(suite)
+    useless = [store.checkpoint("not-planned"), store.checkpoint("trial", "not-planned-either")]
+    useful = [store.checkpoint(run), store.checkpoint("trial", study), cache / "teachers" / "0123.pt"]
     for path in (*useless, *useful):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"state")
@@ -161,7 +155,6 @@ def test_checkpoints_from_which_nothing_continues_are_leftovers(suite, capsys):
     for folder in (store.folder, cache):
         assert check_folder(folder, repair=True) == 0
     assert not any(path.exists() for path in useless)
-    assert not store.trial_checkpoints(finished).exists()
     assert all(path.exists() for path in useful)
 
 

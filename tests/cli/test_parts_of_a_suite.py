@@ -53,8 +53,6 @@ def test_rerun_sets_the_old_result_aside(small, capsys):
     key = before["finetune"].key
     results = small.folder / "results"
     (small.store().run_folder(key) / "record.json").write_text("{")  # also one that is damaged
-    (checkpoint := small.store().checkpoint(key)).parent.mkdir(exist_ok=True)
-    checkpoint.write_text("that a kill has left")
     gc.disable()  # as `harness` does at its start
     assert rerun_runs(str(small.path), [key[:10]], ONE, [], results, quiet=False) == 0
     assert gc.isenabled(), "training leaves reference cycles"
@@ -64,8 +62,17 @@ def test_rerun_sets_the_old_result_aside(small, capsys):
     assert after["finetune"].score == before["finetune"].score
     (old,) = (small.store().folder / "set-aside").glob(f"*/runs/{key}/record.json")
     assert old.read_text() == "{"
-    assert (old.parents[2] / "checkpoints" / checkpoint.name).read_text() == "that a kill has left"
     assert f"the old results are in {old.parents[2]}" in capsys.readouterr().err
+
+
+def test_rerun_does_not_continue_from_a_checkpoint_that_a_kill_has_left(small, caplog):
+    small.finished(*ONE)
+    key = small.store().records()[0].key
+    (checkpoint := small.store().checkpoint(key)).parent.mkdir(exist_ok=True)
+    checkpoint.write_text("a state, which would be read")
+    assert rerun_runs(str(small.path), [key], ONE, [], small.folder / "results", quiet=True) == 0
+    assert not [message for message in caplog.messages if "checkpoint" in message]
+    assert not checkpoint.exists()
 
 
 def test_rerun_that_is_refused_sets_nothing_aside(small, monkeypatch):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.execution import portable_plan
+from harness.execution import leftover_checkpoints, portable_plan
 from harness.execution.artifact_builders import builders
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
@@ -50,6 +50,7 @@ def execute(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> 
         stop_on_signals() as stop,  # after ray has set its own handlers
         Claims() as claims,
     ):
+        leftover_checkpoints.remove(store, claims)
         room = cluster.room(ray, resources)
         workers = min(options.workers or room, room)
         missing, graph = remaining(plan, store, options, workers=workers, threads=threads)

@@ -73,8 +73,8 @@ def summarize(store: Store, *, with_examples: bool = False) -> Summary:
         errors |= task_errors
     failed = {key: record for key, record in records.items() if record.status == "failed"}
     rows = _RowBuilder(plan, done, failed, bootstraps)
-    constant = rows.constant()
-    built = with_decimals(plan, [*(rows.teacher(name) for name in plan.teachers), *rows.students()])
+    built = with_decimals(plan, list(rows.all()))
+    constant = next((row for row in built if row.role == "constant"), None)
     teachers = tuple(row for row in built if row.role == "teacher")
     students = ranking.mark_collapsed_seeds(plan, [row for row in built if row.role == "student"], constant)
     differences = ranking.row_differences([*teachers, *students])
@@ -201,7 +201,14 @@ class _RowBuilder:
         """The first run of the plan that failed with an error, by error."""
         self.reasons = {(cell.label, cell.student, cell.task): cell.reason for cell in plan.not_applicable}
 
-    def teacher(self, name: str) -> BoardRow:
+    def all(self) -> Iterator[BoardRow]:
+        """The measured rows, and the row of the constant answer if it has a score on some task."""
+        yield from (self._teacher(name) for name in self.plan.teachers)
+        if constant := self._constant():
+            yield constant
+        yield from self._students()
+
+    def _teacher(self, name: str) -> BoardRow:
         by_task = self.plan.teachers[name]
         keys = [key for task_keys in by_task.values() for key in task_keys]
         cells = {
@@ -209,7 +216,7 @@ class _RowBuilder:
         }
         return self._row(BoardRow("teacher", name, "", cells, len(keys), 0), keys)
 
-    def constant(self) -> BoardRow | None:
+    def _constant(self) -> BoardRow | None:
         """The row of the constant answer; None if it has a score on no task."""
         cells = {task.name: self._constant_cell(task) for task in self.plan.tasks}
         scored = any(cell.sample for cell in cells.values())
@@ -221,7 +228,7 @@ class _RowBuilder:
             return ScoreCell("not applicable", notes=("the score of a constant answer is not known",))
         return _complete(Sample((0,), np.array([score * scale(task)])))
 
-    def students(self) -> list[BoardRow]:
+    def _students(self) -> list[BoardRow]:
         """One row per planned (label, student), in the suite's order."""
         planned = {*self.runs, *((label, student) for label, student, _ in self.reasons)}
         pairs = [(label, name) for name in self.plan.students for label in self.plan.labels if (label, name) in planned]

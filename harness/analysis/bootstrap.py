@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.analysis import prediction_tables
-from harness.analysis.constant_answers import KINDS as CONSTANT_KINDS
-from harness.analysis.constant_answers import constant_predictions
+from harness.analysis.constant_answers import constant_predictions, has_constant
 from harness.analysis.prediction_tables import Predictions, PredictionTable
 from harness.analysis.resampled_metrics import RESAMPLED_METRICS, ResampledMetric, Resamples, SpearmanMetric
 from harness.analysis.student_t import Floats
@@ -124,8 +123,8 @@ def _scores(metric: ResampledMetric, splits: Iterable[Sequence[Predictions]]) ->
 
 
 def _constant(task: PlannedTask, metric: ResampledMetric, splits: Sequence[Sequence[Predictions]]) -> float | None:
-    """The best score of one answer for every example; None if this kind of task has none."""
-    if task.kind not in CONSTANT_KINDS:
+    """The best score of one answer for every example; None if the score has none."""
+    if not has_constant(task.kind, task.score):
         return None
     labels = [runs[0].labels for runs in splits]
     every = np.concatenate(labels)

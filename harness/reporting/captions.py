@@ -56,8 +56,8 @@ def reading(summary: Summary) -> Iterator[str]:
     yield from interval_coverage.seeds_only(summary)
     if summary.constant:
         yield (
-            "Constant answer: the best score of one answer for every example, chosen by the labels; regression and "
-            "question answering have none. † marks scores that are no better."
+            "Constant answer: the best score of one answer for every example, chosen by the labels; correlations "
+            "and question answering have none. † marks scores that are no better."
         )
     yield from _average(summary)
     if plan.published:

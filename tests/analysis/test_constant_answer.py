@@ -69,6 +69,14 @@ def test_the_best_tag_is_used(tmp_path, score, expected):
     assert constant(tmp_path, score, 1.0, frame, **tags) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("score", "expected"), [("mse", 2.56), ("mae", 0.8)])
+def test_the_best_number_is_used(tmp_path, score, expected):
+    """The mean, 0.8, has the least squared error; the median, 0, the least absolute one."""
+    labels = [0.0, 0.0, 0.0, 0.0, 4.0]
+    frame = pd.DataFrame({"id": list("abcde"), "prediction": labels, "label": labels})
+    assert constant(tmp_path, score, 0.0, frame, kind="regression", higher_is_better=False) == pytest.approx(expected)
+
+
 def test_correlations_have_no_constant_answer(tmp_path):
     frame = pd.DataFrame({"id": list("abc"), "prediction": [1.0, 2.0, 3.0], "label": [1.0, 2.0, 3.0]})
     assert constant(tmp_path, "pearson", 1.0, frame, kind="regression") is None

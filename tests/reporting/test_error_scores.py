@@ -16,7 +16,8 @@ def test_a_report_of_errors_of_any_size(tmp_path, unit):
     """An error has no greatest value, so that its interval is symmetric, and every file of the report is written."""
     store = priced(tmp_path, unit)
     report(tmp_path)
-    for row in summarize(store).rows:
+    summary = summarize(store)
+    for row in (*summary.teachers, *summary.students):
         score = row.cells["price"].score
         assert score.over == ("examples" if row.role == "teacher" else "seeds and examples")
         assert 0 < score.high - score.mean == pytest.approx(score.mean - score.low)
@@ -88,3 +89,13 @@ def test_an_error_and_a_diagnostic_task_have_an_average(tmp_path):
 
 def _named(name):
     return PRICE.model_copy(update={"name": name})
+
+
+@pytest.mark.parametrize("unit", [0.02, 1000.0])
+def test_errors_no_smaller_than_that_of_a_constant_are_marked(tmp_path, unit):
+    board = build(summarize(priced(tmp_path, unit, spread=1.4)))
+    cells = {line.cells[1:3]: line.cells[3] for line in board.lines}
+    assert [row for row, cell in cells.items() if "†" in cell] == [("finetune", "small")]
+    constant = cells["constant answer", "–"]
+    assert float(cells["finetune", "big"].split()[0]) < float(constant) < float(cells["finetune", "small"].split()[0])
+    assert len(constant) == len(cells["finetune", "big"].split()[0]), "it has the decimals of the column"

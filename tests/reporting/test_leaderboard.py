@@ -80,7 +80,7 @@ WHOLE = """\
 ## How to read it
 
 - A score is the mean over 3 seeds, times 100 (squad: as reported, from 0 to 100). ± is the longer side of its 95 % interval over seeds and examples, given this teacher: examples are resampled (2,000 times, the same resamples for all rows), and Student's t accounts for the small number of seeds. leaderboard.csv has both ends. With another teacher, methods may differ by more than the interval shows, however many seeds there are. To fine-tune one teacher per seed, set the teacher's `seeds` in the suite. A teacher has one seed, so its interval, if its predictions are stored, covers the examples only.
-- Constant answer: the best score of one answer for every example, chosen by the labels; regression and question answering have none. † marks scores that are no better.
+- Constant answer: the best score of one answer for every example, chosen by the labels; correlations and question answering have none. † marks scores that are no better.
 - The average is over the tasks. Students of all sizes are ranked by it; equal printed averages share a rank. A row with a missing, failed or n/a cell has no average and no rank. Bold: the best of its student.
 - IQM: the interquartile mean over tasks and seeds of the score in percent of the first teacher's on that task, without the best and the worst quarter (rliable, arXiv 2108.13264).
 - Gap closed: the share of the gap between finetune on the same student and teacher base that a method closes, on the average; with Fieller's 95 % interval from the variances of these rows alone. It is omitted where the gap does not differ significantly from 0.

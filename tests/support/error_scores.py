@@ -17,11 +17,14 @@ ERRORS = {"base": 0.9, "kd": 1.0, "finetune": 1.3}
 """Standard deviation of the errors of a row, over that of kd on the student big."""
 
 
-def priced(folder: Path, unit: float) -> Store:
-    """A store of PRICE in which the mean squared error of kd on big is about `unit`."""
+def priced(folder: Path, unit: float, spread: float = 2.0) -> Store:
+    """A store of PRICE in which the mean squared error of kd on big is about `unit`.
+
+    `spread`: standard deviation of the labels, over that of kd's errors.
+    """
     planned, store, random = plan([PRICE]), Store(folder), np.random.default_rng(0)
     store.save_plan(planned)
-    labels = 2 * math.sqrt(unit) * random.normal(size=200)
+    labels = spread * math.sqrt(unit) * random.normal(size=200)
 
     def answered(deviation: float) -> tuple[float, pd.DataFrame]:
         predictions = labels + deviation * math.sqrt(unit) * random.normal(size=200)

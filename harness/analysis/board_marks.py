@@ -22,8 +22,11 @@ def marks(summary: Summary) -> Iterator[tuple[str, str]]:
     if plan.limits:
         limits = ", ".join(f"{split} {number}" for split, number in sorted(plan.limits.items()))
         yield "SUBSET", f"examples are limited ({limits}); do not compare with results on the full data"
-    if overlaps := data_notes.overlapping({task.name: task.data for task in plan.tasks if task.data}):
+    reports = {task.name: task.data for task in plan.tasks if task.data}
+    if overlaps := data_notes.overlapping(reports):
         yield "OVERLAP", f"validation texts also occur in the training split: {'; '.join(overlaps)}"
+    if unscaled := data_notes.unscaled(reports):
+        yield "LABEL SCALE", "; ".join(unscaled)
     if any(_bucketed(result) for result in summary.results):
         yield (
             "BUCKETED",

@@ -1,13 +1,24 @@
-"""Notes on the data of tasks, for boards and `harness plan`: overlap of the splits, corrected answers."""
+"""Notes on the data of tasks, for boards and commands: overlap of the splits, corrected answers, size of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from harness.api.task import LabelScale
 from harness.storage.plan_file import DataReport
 
 OVERLAP = 0.01
 """Share of a validation split that may repeat texts of the training split without a warning."""
+
+LARGEST, LEAST = 10.0, 0.01
+"""Largest mean and standard deviation, and least standard deviation, of labels that models are trained on without a
+warning. An untrained model's outputs are near 0, most within 1, and a step moves them by a small part of that."""
+
+
+def warnings(reports: Mapping[str, DataReport]) -> list[str]:
+    """Return what a user should know of the data before the training, a line for each case."""
+    overlaps = [f"training and validation texts overlap: {overlap}" for overlap in overlapping(reports)]
+    return [*overlaps, *unscaled(reports)]
 
 
 def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
@@ -20,6 +31,21 @@ def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
     ]
 
 
+def unscaled(reports: Mapping[str, DataReport]) -> list[str]:
+    """Return a line for each regression on labels of a size that models hardly learn."""
+    return [
+        f"{task}: the training labels have a mean of {report.labels.mean:.4g} and a standard deviation of"
+        f" {report.labels.deviation:.4g}, far from the outputs of an untrained model (about 0), so that they may not be"
+        " learned; give the task `standardize: true`"
+        for task, report in reports.items()
+        if report.labels is not None and not report.standardized and _far(report.labels)
+    ]
+
+
+def _far(labels: LabelScale) -> bool:
+    return max(abs(labels.mean), labels.deviation) > LARGEST or 0 < labels.deviation < LEAST
+
+
 def provenance(task: str, report: DataReport) -> Iterator[tuple[str, str]]:
     """Yield (name, value) lines for the provenance section of a board."""
     shares = "; ".join(_share(report, split) for split in report.overlap)
@@ -27,6 +53,12 @@ def provenance(task: str, report: DataReport) -> Iterator[tuple[str, str]]:
     if report.repaired:
         counts = ", ".join(f"{count} in {split}" for split, count in report.repaired.items())
         yield f"Answers whose start was corrected, {task}", counts
+    if report.standardized and report.labels:
+        yield (
+            f"Standardized labels, {task}",
+            f"trained on (label - {report.labels.mean:.6g}) / {report.labels.unit:.6g}, the mean and the standard"
+            " deviation of the training labels; scores are in the unit of the labels",
+        )
 
 
 def _share(report: DataReport, split: str) -> str:

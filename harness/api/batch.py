@@ -38,10 +38,10 @@ class Batch:
         inputs: the model inputs, int64 [B, N]: ``input_ids``, ``attention_mask``, and ``token_type_ids`` if the model
             has them.
         labels: classification int64 [B]; multilabel float [B, C], 1 for the classes of the example, else 0; regression
-            float [B]; token classification int64 [B, N], the class of a word at its first token, else `IGNORED` (in
-            overlapping windows, a word has its label in one of them); QA int64 [B, 2], first and last token of the
-            answer, both 0 ([CLS]) in a window without the answer; text int64 [B, N], the original token at masked
-            positions, else `NOT_MASKED`.
+            float [B], standardized if those of the task are; token classification int64 [B, N], the class of a word at
+            its first token, else `IGNORED` (in overlapping windows, a word has its label in one of them); QA int64
+            [B, 2], first and last token of the answer, both 0 ([CLS]) in a window without the answer; text int64
+            [B, N], the original token at masked positions, else `NOT_MASKED`.
         answer_mask: QA only, bool [B, N]: positions allowed for an answer ([CLS] and the context's tokens).
         rows: row numbers of the examples in the tokenized data set, B of them. An example has the same number in every
             epoch, so a method can keep state by example.

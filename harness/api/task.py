@@ -46,6 +46,19 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class LabelScale:
+    """Mean and standard deviation of the labels of a regression's training examples, in the unit of the labels."""
+
+    mean: float
+    deviation: float
+
+    @property
+    def unit(self) -> float:
+        """The divisor of standardized labels: the standard deviation, or 1 if all labels are equal."""
+        return self.deviation or 1.0
+
+
+@dataclass(frozen=True)
 class Task:
     """The description of a task; `load` returns its data.
 
@@ -60,6 +73,10 @@ class Task:
         labels: names of the classes; empty for regression and QA. For token classification the names of the tags, for
             entities in IOB2: "O", "B-PER", "I-PER", ...
         label_range: regression: the smallest and largest possible label; None: any finite number.
+        standardize: regression: whether models are trained on (label - mean) / standard deviation of the training
+            labels. Predictions, scores and stored models are in the unit of the labels all the same.
+        label_scale: these two numbers, which the harness sets when the examples are known; None: labels are not
+            standardized.
         paired: whether examples are pairs of sentences.
         higher_is_better: False if a lower score is better, as for an error. Ranks, floors, best epoch and tuning
             depend on it.
@@ -79,8 +96,8 @@ class Task:
             holds if `load` is a lambda or captures values: its name does not tell what it does.
         key_parts: further parts of the keys of the task's teachers and runs. The parts of a declared task are all that
             a user may edit, such as names of labels and metrics. A task of a plugin needs none for its fields: kind,
-            number of classes, metrics, score, `paired`, `label_range`, `unanswerable` and `class_weights` are in the
-            keys if they are not those of a binary classification that is scored by accuracy.
+            number of classes, metrics, score, `paired`, `label_range`, `standardize`, `unanswerable` and
+            `class_weights` are in the keys if they are not those of a binary classification that is scored by accuracy.
         summary: a line for `harness list tasks`.
     """
 
@@ -93,6 +110,8 @@ class Task:
     source: str | None = None
     default_source: str | None = None
     label_range: tuple[float, float] | None = None
+    standardize: bool = False
+    label_scale: LabelScale | None = None
     paired: bool = False
     higher_is_better: bool = True
     percent: bool | None = None

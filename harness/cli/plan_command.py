@@ -12,7 +12,7 @@ import typer
 from harness.api.wording import counted
 from harness.cli.command_setup import load_suite
 from harness.cli.job_table import HEADER, JobPlan
-from harness.cli.stderr_warnings import warn_of_overlapping_splits
+from harness.cli.stderr_warnings import warn_of_data
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -136,11 +136,10 @@ def _is_scored(job: TeacherJob, store: Store) -> bool:
 
 def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
     """Print a table of the runs, then what remains to be done."""
-    from harness.analysis.data_notes import overlapping
     from harness.reporting.captions import same_runs
 
     print_table(["task", "method", "student", "seed", "teachers", "state"], map(_status_row, work.statuses))
-    warn_of_overlapping_splits(overlapping(plan.data))
+    warn_of_data(plan.data)
     for note in same_runs(status.run for status in work.statuses):
         typer.echo(f"\n{note}")
     done = sum(status.done for status in work.statuses)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.cli.command_setup import load_suite
 from harness.cli.failure_lines import print_failures
 from harness.cli.progress_observers import observer
+from harness.cli.stderr_warnings import warn_of_data
 from harness.cli.text_lines import print_nothing, print_status
 from harness.storage.store import Store
 from harness.workflow.suite_command import suite_command
@@ -67,6 +68,7 @@ def train_and_report(execution: SuiteExecution, output: Output) -> int:
     if not (output.quiet or output.json_logs):
         name, folder = execution.plan.spec.name, execution.store.folder
         print_status(f"{name}: {missing} of {total} runs to train; results in {folder}")
+        warn_of_data(execution.plan.data)
         print_other_workers(execution, missing)
     say = print_nothing if output.quiet or output.json_logs else print_status
     with observer(missing, json_logs=output.json_logs, quiet=output.quiet) as progress:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
+    from harness.storage.plan_file import DataReport
 
 
 def warn_of_unused_plugins(host: Host) -> None:
@@ -21,7 +22,10 @@ def warn_of_unused_plugins(host: Host) -> None:
             print(f"note: plugin {plugin.name!r}: {message} ({plugin.origin})", file=sys.stderr)
 
 
-def warn_of_overlapping_splits(overlaps: Sequence[str]) -> None:
-    """Print a line for each validation split that shares texts with the training split."""
-    for overlap in overlaps:
-        print(f"warning: training and validation texts overlap: {overlap}", file=sys.stderr)
+def warn_of_data(reports: Mapping[str, DataReport]) -> None:
+    """Print a line for each validation split that shares texts with the training split, and for labels that are hardly
+    learned."""
+    from harness.analysis.data_notes import warnings
+
+    for warning in warnings(reports):
+        print(f"warning: {warning}", file=sys.stderr)

@@ -9,7 +9,7 @@ import typer
 
 from harness.api.wording import counted
 from harness.cli.command_setup import load_suite
-from harness.cli.stderr_warnings import warn_of_overlapping_splits
+from harness.cli.stderr_warnings import warn_of_data
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) 
         UserError: the suite or its data are invalid; it holds every problem.
     """
     loaded = load_suite(name, overrides, plugins)
-    from harness.analysis.data_notes import overlapping
     from harness.planning.task_data import reports
     from harness.resolution import resolve
     from harness.workflow import plugin_probes
@@ -35,7 +34,7 @@ def validate_suite(name: str, overrides: Sequence[str], plugins: Sequence[str]) 
     typer.echo(f"{loaded.suite.path}: valid")
     for title, text in _summary(resolved):
         typer.echo(f"  {title:<9} {text}")
-    warn_of_overlapping_splits(overlapping(data_reports))
+    warn_of_data(data_reports)
     rejected = [cell for cell in resolved.cells if cell.reason]
     if rejected:
         typer.echo("\nnot applicable (n/a on the board):")

@@ -41,6 +41,7 @@ _KINDS_OF = {
     "separator": ("multilabel",),
     "labels": ("classification", "multilabel", "token_classification"),
     "label_range": ("regression",),
+    "standardize": ("regression",),
     "class_weights": ("classification", "multilabel", "token_classification"),
     "question": ("qa",),
     "context": ("qa",),
@@ -121,6 +122,11 @@ class TaskSpec(Strict):
     )
     label_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
         None, description="regression: smallest and largest label; default: any finite number"
+    )
+    standardize: bool = Field(
+        False,
+        description="regression: whether models are trained on (label - mean) / standard deviation of the training"
+        " labels; predictions, scores and models stay in the unit of the labels",
     )
     question: Cells = Field("question", description="qa: column of the question")
     context: Cells = Field("context", description="qa: column of the text that has the answer")

@@ -109,4 +109,5 @@ def _task(request: Request, setting: Setting) -> dict[str, Any]:
         "label": columns.label,
         **({"separator": request.separator} if request.separator and setting.kind == "multilabel" else {}),
         **({"labels": dict(setting.labels)} if setting.labels else {}),
+        **({"standardize": True} if setting.kind == "regression" else {}),
     }

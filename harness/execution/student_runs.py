@@ -15,6 +15,7 @@ from harness.execution.context import JobContext
 from harness.metrics.task_scores import TaskScores
 from harness.models import students
 from harness.models.capture import Capture
+from harness.models.output_scale import in_label_unit
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.method_binding import with_examples
@@ -187,7 +188,7 @@ def _store(
     )
 
     def export(path: Path) -> None:
-        with quiet_transformers():
+        with quiet_transformers(), in_label_unit(run.student, job.data.task.label_scale):
             run.student.save_pretrained(path)
         job.tokenizer_ref.tokenizer.save_pretrained(path)
 

@@ -23,6 +23,7 @@ from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.models import heads, joint_teachers, pretrained
 from harness.models.families import scratch_positions, shape
+from harness.models.output_scale import in_label_unit
 from harness.models.quiet_transformers import quiet_transformers
 from harness.planning.job_inputs import task_info
 from harness.planning.jobs import TeacherJob
@@ -183,7 +184,12 @@ def start(job: TeacherJob, *, trust_remote_code: bool, readings: Mapping[int, To
         model = untrained(job, trust_remote_code=trust_remote_code)
         dimensions = shape(model.config, job.name)
         method: Method = SupervisedFineTuning(MethodConfig(), task=task, student=dimensions, teachers=(), seed=seed)
-        return Trainee(method, model, model.save_pretrained)
+
+        def save(path: Path) -> None:
+            with in_label_unit(model, job.data.task.label_scale):
+                model.save_pretrained(path)
+
+        return Trainee(method, model, save)
     models = [untrained(member, trust_remote_code=trust_remote_code) for member in job.group.members]
     members = joint_teachers.build(models, job.data.task, seed=derive(seed, "shared head"))
     dimensions = shape(members[0].config, job.name)

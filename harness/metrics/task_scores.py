@@ -66,8 +66,9 @@ def evaluate_outputs(
         task: names the metrics, and the value that is the score.
         examples: the split.
         encoded: its tokenized rows.
-        logits: one array for each row of `encoded`: classification and multilabel [C]; regression [1]; token
-            classification [n, C] of the row's n tokens; QA [2, n], start and end logits of these tokens.
+        logits: one array for each row of `encoded`: classification and multilabel [C]; regression [1], in standard
+            deviations from the mean label if `task.label_scale` is set; token classification [n, C] of the row's n
+            tokens; QA [2, n], start and end logits of these tokens.
         metrics: factories of `evaluate.Metric` by registered name.
         split: name of the split, for the frame.
 
@@ -119,6 +120,8 @@ def _predictions(
     if task.kind == "multilabel":
         chosen = [np.flatnonzero(row > 0).tolist() for row in outputs]
         return chosen, outputs.tolist(), [list(label) for label in examples["label"]]
+    if task.label_scale is not None:
+        outputs = outputs * task.label_scale.unit + task.label_scale.mean
     predictions = outputs.argmax(-1) if task.kind == "classification" else outputs[:, 0]
     return predictions.tolist(), outputs.tolist(), list(examples["label"])
 

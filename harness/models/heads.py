@@ -14,6 +14,7 @@ from harness.api.errors import UserError
 from harness.models import families
 from harness.models.class_order import class_names, class_order
 from harness.models.initialization import seeded
+from harness.models.output_scale import logits_of_a_few_tokens, output_layer, standardize
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
 from harness.storage import cache_dir
@@ -48,17 +49,23 @@ def kind_of_sequence_head(config: PretrainedConfig) -> Literal["classification",
 def load(path: Path, task: Task, *, seed: int, trust_remote_code: bool = False) -> PreTrainedModel:
     """Load the encoder in `path` with a head for `task`: float32, on the CPU, in eval mode.
 
-    A head in the folder is used if its shape fits the task; its rows are put in the task's order of classes. Otherwise
-    the head is initialized under `seed`. The global random state is not changed.
+    A head in the folder is used if its shape fits the task; its rows are put in the task's order of classes, and its
+    output is standardized if the task's labels are. Otherwise the head is initialized under `seed`. The global random
+    state is not changed.
 
     Raises:
-        UserError: the weights cannot be read, or do not fit config.json.
+        UserError: the weights cannot be read, or do not fit config.json; or the output cannot be standardized.
         DiskError: the disk cannot be read.
     """
     config = config_in(path, trust_remote_code=trust_remote_code)
-    model, _ = _from_folder(path, config, task, seed, trust_remote_code)
+    model, info = _from_folder(path, config, task, seed, trust_remote_code)
     _reorder_classes(model, config, task)
-    return model.eval()
+    model.eval()
+    if task.label_scale is not None:
+        head = output_layer(model, task.name)
+        if not _new_tensors(info).intersection(_names_in(model, head)):
+            standardize(head, task.label_scale)
+    return model
 
 
 def load_finetuned(path: Path, task: Task, order: Sequence[int], *, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -78,8 +85,7 @@ def load_finetuned(path: Path, task: Task, order: Sequence[int], *, trust_remote
     """
     config = config_in(path, trust_remote_code=trust_remote_code)
     model, info = _from_folder(path, config, task, 0, trust_remote_code)
-    names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
-    if new := sorted(names):
+    if new := sorted(_new_tensors(info)):
         raise UserError(
             f"{path}: this is not a fine-tuned {type(model).__name__}: {len(new)} of its tensors are missing or have"
             f" another size, the first {new[0]!r}; remove `finetune: false`, so that the teacher is fine-tuned"
@@ -120,13 +126,19 @@ def from_config(config: PretrainedConfig, task: Task, *, seed: int, trust_remote
     """A randomly initialized encoder with a head for `task`: float32, on the CPU, in eval mode.
 
     The weights depend on `seed` only; the global random state is not changed.
+
+    Raises:
+        UserError: the task's labels are standardized, and the output of this model cannot be.
     """
     with quiet_transformers(), seeded(seed):
-        return (
+        model: PreTrainedModel = (
             auto_class(task.kind)
             .from_config(_for_task(config, task), dtype=torch.float32, trust_remote_code=trust_remote_code)
             .eval()
         )
+    if task.label_scale is not None:
+        output_layer(model, task.name)  # before the training, since it is needed afterwards
+    return model
 
 
 def auto_class(kind: TaskKind) -> Any:
@@ -181,10 +193,10 @@ def _permute_outputs(model: PreTrainedModel, order: Sequence[int], path: Path) -
     """
     from harness.models.introspection import find_parts
 
-    head, before = find_parts(model).head, _logits_of_a_few_tokens(model)
+    head, before = find_parts(model).head, logits_of_a_few_tokens(model)
     if head is not None and head.out_features == len(order):
         _permute_rows(head, order)
-        if torch.allclose(_logits_of_a_few_tokens(model), before[..., list(order)], rtol=1e-4, atol=1e-5):
+        if torch.allclose(logits_of_a_few_tokens(model), before[..., list(order)], rtol=1e-4, atol=1e-5):
             return
     raise UserError(
         f"{path}: its classes are in another order than those of the task, and its head does not end with a linear"
@@ -192,11 +204,15 @@ def _permute_outputs(model: PreTrainedModel, order: Sequence[int], path: Path) -
     )
 
 
-def _logits_of_a_few_tokens(model: PreTrainedModel) -> torch.Tensor:
-    tokens = torch.arange(4).unsqueeze(0)
-    with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
-    return logits
+def _new_tensors(info: dict[str, Any]) -> set[str]:
+    """The names of the tensors that are not from the folder. `info` is transformers' loading info."""
+    return {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+
+
+def _names_in(model: PreTrainedModel, part: nn.Module) -> set[str]:
+    """The names in `model` of the parameters of `part`."""
+    parameters = set(map(id, part.parameters()))
+    return {name for name, parameter in model.named_parameters() if id(parameter) in parameters}
 
 
 def _check_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> None:
@@ -209,8 +225,7 @@ def _check_weights(path: Path, model: PreTrainedModel, info: dict[str, Any]) -> 
     if extra := checkpoint_inspection.unexpected_tensors(info["unexpected_keys"], model):
         raise UserError(f"{path}: {checkpoint_inspection.unexpected_message(extra, model.config)}")
     encoder = f"{model.base_model_prefix}."
-    names = [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])]
-    new = sorted(name for name in names if name.startswith(encoder) and ".pooler." not in name)
+    new = sorted(name for name in _new_tensors(info) if name.startswith(encoder) and ".pooler." not in name)
     if new:
         raise UserError(
             f"{path}: the weights do not fit config.json: {len(new)} of the encoder's tensors are missing or have"

@@ -102,6 +102,7 @@ _USUAL_DEFINITION = {
     "score": "accuracy",
     "paired": False,
     "label_range": None,
+    "standardize": False,
     "unanswerable": False,
 }
 
@@ -122,6 +123,7 @@ def _definition(task: TaskData) -> dict[str, Any]:
         "score": task.task.score,
         "paired": task.task.paired,
         "label_range": None if low_and_high is None else list(low_and_high),
+        "standardize": task.task.standardize,
         "unanswerable": task.task.unanswerable,
     }
     unusual = {name: value for name, value in definition.items() if value != _USUAL_DEFINITION[name]}
@@ -152,8 +154,10 @@ def finetuned_teacher(
 ) -> dict[str, Any]:
     """Return the parts for a fine-tuned checkpoint that is used as it is: they determine its outputs and its score.
 
-    `order` is the position of each class of the task among the checkpoint's outputs.
+    `order` is the position of each class of the task among the checkpoint's outputs. The scale of standardized labels
+    is that of the outputs that students learn.
     """
+    scale = task.task.label_scale
     return {
         "model": {"checkpoint": checkpoint},
         "finetune": False,
@@ -162,6 +166,7 @@ def finetuned_teacher(
             "task": task.task.name,
             "tokenizer": tokenizer_ref.fingerprint,
             "max_length": max_length,
+            **({"label_scale": [scale.mean, scale.deviation]} if scale else {}),
             **_definition(task),
         },
         "numeric": numeric(device, "fp32"),

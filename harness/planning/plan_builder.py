@@ -6,7 +6,7 @@ This loads data and checkpoints, because keys depend on their contents.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -152,7 +152,7 @@ class _Builder:
             self.held_out[task.name] = found.selection_examples
         chosen_on = found.selection or (found.validation if self.spec.effective_selection else None)
         return TaskData(
-            task,
+            replace(task, label_scale=found.report.labels) if task.standardize else task,
             load,
             found.train,
             found.validation,

@@ -18,6 +18,7 @@ from harness.storage.plan_file import DataReport
 from harness.tasks.data_checks import refuse_invalid
 from harness.tasks.fingerprints import fingerprint, fingerprint_of_parts, limit_splits
 from harness.tasks.holdout import hold_out
+from harness.tasks.label_scale import label_scale
 from harness.tasks.overlap import overlap
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def summarize(task: Task, suite: Suite, load: Callable[[], Splits] | None = None
     examples = load or partial(splits_of, task, suite)
     description = _description(task, suite)
     if task.files is None or description is None:
-        return _summary(examples())
+        return _summary(task, examples())
     source = suite.sources.get(task.source) if task.source else None
     files = partial(task.files, source)
-    return derived(KIND, description, DataSummary, lambda: _summary(examples()), files=files, code=task.load)
+    return derived(KIND, description, DataSummary, lambda: _summary(task, examples()), files=files, code=task.load)
 
 
 def forget_summary(task: Task, suite: Suite) -> None:
@@ -78,14 +79,14 @@ def forget_summary(task: Task, suite: Suite) -> None:
         forget(KIND, description)
 
 
-def _summary(splits: Splits) -> DataSummary:
+def _summary(task: Task, splits: Splits) -> DataSummary:
     return DataSummary(
         train=fingerprint(splits.train),
         validation=fingerprint_of_parts(splits.validation),
         selection=fingerprint(splits.selection) if splits.selection is not None else None,
         selection_examples=len(splits.selection) if splits.selection is not None else 0,
         train_examples=len(splits.train),
-        report=report_on(splits),
+        report=report_on(task, splits),
     )
 
 
@@ -119,12 +120,14 @@ def lazy_splits(task: Task, suite: Suite) -> Callable[[], Splits]:
     return cache(partial(splits_of, task, suite))
 
 
-def report_on(splits: Splits) -> DataReport:
-    """Report counts of examples, their overlap with the training split, and repaired examples."""
+def report_on(task: Task, splits: Splits) -> DataReport:
+    """Report counts of examples, their overlap with the training split, repaired examples, and the scale of labels."""
     return DataReport(
         examples={name: len(rows) for name, rows in splits.validation.items()},
         overlap=overlap(splits),
         repaired={name: count for name, count in splits.repaired.items() if count},
+        labels=label_scale(splits.train["label"][:]) if task.kind == "regression" else None,
+        standardized=task.standardize,
     )
 
 

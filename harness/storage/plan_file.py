@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from harness.api.task import LabelScale
 from harness.config.latency_schema import LatencySpec
 from harness.storage.frozen_model import Count, FrozenModel, PathName
 from harness.storage.records import SCHEMA_VERSION
@@ -33,6 +34,8 @@ class DataReport(FrozenModel):
     repaired: dict[str, int] = Field(
         default_factory=dict, description="split -> number of answers whose start was corrected"
     )
+    labels: LabelScale | None = Field(None, description="of the training labels; none: the task is no regression")
+    standardized: bool = Field(False, description="whether models are trained on standardized labels")
 
 
 class PlannedTask(FrozenModel):

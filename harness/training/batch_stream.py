@@ -60,8 +60,10 @@ class TokenizedTask:
         return torch.from_numpy(class_weights(self.task, self.train.labels)).float()
 
     def batch(self, rows: list[int]) -> Batch:
-        """The training examples `rows`, padded to the longest."""
+        """The training examples `rows`, padded to the longest; labels are standardized if those of the task are."""
         batch = collate(self.train, rows, self.pad_token_id)
+        if (scale := self.task.label_scale) is not None:
+            batch = replace(batch, labels=((batch.labels.double() - scale.mean) / scale.unit).float())
         return batch if self.class_weights is None else replace(batch, class_weights=self.class_weights)
 
     def same_rows(self, batch: Batch) -> Batch:

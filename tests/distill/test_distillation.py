@@ -254,9 +254,16 @@ def test_parameters_are_those_with_the_head_that_the_data_need(request_of, label
     config = AutoConfig.from_pretrained(folder / "encoder", num_labels=outputs)
     parameters = AutoModelForSequenceClassification.from_config(config).num_parameters()
 
-    def students(limit):
-        return examine(replace(request_of(max_parameters=limit), teacher="encoder", data="rows.csv")).students
+    request = replace(request_of(methods=("finetune",)), teacher="encoder", data="rows.csv")
 
+    def students(limit):
+        return examine(replace(request, max_parameters=limit)).students
+
+    setting = examine(request)
+    rows = suite_content.candidates(request, setting)
+    suite = suite_content.suite(request, setting, rows, name="a", epochs=1, seeds=[1])
+    (task,) = suite["tasks"][0].values()
+    assert task.get("standardize", False) == (outputs == 1), "labels of a regression may have any size"
     assert list(students(parameters)) == ["1x16"]
     assert list(students(parameters - 1)) == ["1x8"]
 

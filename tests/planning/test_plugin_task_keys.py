@@ -31,6 +31,10 @@ def parts_of(task, *, is_of_plugin=True):
             {"kind": "regression", "labels": (), "label_range": (0.0, 5.0)},
             {"kind": "regression", "classes": 1, "label_range": [0.0, 5.0]},
         ),
+        (
+            {"kind": "regression", "labels": (), "standardize": True},
+            {"kind": "regression", "classes": 1, "standardize": True},
+        ),
     ],
 )
 def test_the_definition_of_a_task_of_a_plugin_is_in_its_keys(change, written):

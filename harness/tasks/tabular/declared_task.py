@@ -149,6 +149,7 @@ def declared_task(
         default_source=source,
         files=declaration.files,
         label_range=cast("tuple[float, float] | None", tuple(spec.label_range) if spec.label_range else None),
+        standardize=spec.standardize,
         paired=spec.text_pair is not None,
         higher_is_better=chosen.higher_is_better,
         percent=True if not chosen.higher_is_better else None,
@@ -193,7 +194,7 @@ def _class_weights(spec: TaskSpec, names: Sequence[str]) -> tuple[float, ...] | 
 
 def _summary(spec: TaskSpec, classes: ClassNames | None) -> str:
     if classes is None:
-        return spec.kind
+        return f"{spec.kind}, standardized labels" if spec.standardize else spec.kind
     shown = ", ".join(classes.names[:MAX_SHOWN]) + (", ..." if len(classes.names) > MAX_SHOWN else "")
     how = " (the sorted values of the training examples)" if classes.sorted_values else ""
     return f"{spec.kind}, {len(classes.names)} classes: {shown}{how}"

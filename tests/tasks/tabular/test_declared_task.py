@@ -69,6 +69,9 @@ def test_regression(files):
     assert task.load(None).train["label"][:] == pytest.approx([1, 2.5, -0.3])
     error = files.task(**declared, metrics=["mae", "pearson"])
     assert (error.metrics, error.higher_is_better, error.in_percent) == (("errors", "pearson_spearman"), False, True)
+    standardized = files.task(**declared, standardize=True)
+    assert standardized.standardize
+    assert standardized.key_parts == task.key_parts | {"standardize": True}
     (problem,) = files.problems(**declared, label_range=[0, 2])
     assert "scores.csv, line 3, column 'label': found '2.5', expected a number from 0 to 2 (2 of 3 rows" in problem
 

@@ -532,12 +532,16 @@ def test_validate_loads_the_data_and_reports_invalid_labels(small, monkeypatch, 
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("command", ["validate", "plan"])
+SHORT_RUN = ("run", "--set", "methods=[finetune]", "--set", "seeds=[1]", "--set", "training.epochs=0.1")
+
+
+@pytest.mark.parametrize("command", [("validate",), ("plan",), SHORT_RUN])
 def test_overlapping_training_and_validation_texts_are_a_warning(small, monkeypatch, capsys, command):
+    monkeypatch.chdir(small.folder)
     plugin = small.folder / "order.py"
     text = plugin.read_text(encoding="utf-8")
     plugin.write_text(text.replace('"validation": examples(60, 2)', '"validation": examples(60, 1)'), encoding="utf-8")
-    assert main(monkeypatch, command, str(small.path)) == 0
+    assert main(monkeypatch, *command, str(small.path)) == 0
     assert "warning: training and validation texts overlap: order: 60 of 60" in capsys.readouterr().err
 
 

@@ -55,6 +55,10 @@ class MethodConfig(BaseModel):
     has its own key, which is part of the run's key, so these options are not in the run's key again. A suite that sets
     such an option without effect is an error."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Options that are newer than results of the method. At its default such an option is not in a run's key, so that
+    these results stay valid; the default must therefore compute what the method computed before."""
+
 
 @dataclass(frozen=True)
 class Needs:

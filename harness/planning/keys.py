@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from harness.api.method import Augmentation, General, Method
+from harness.api.method import Augmentation, General, Method, MethodConfig
 from harness.api.model_outputs import ModelShape
 from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import SelectionSpec
@@ -345,12 +345,19 @@ def method(variant: MethodVariant, suite: SuiteSpec, settings: TrainingSpec) -> 
         **suite.methods[int(variant.path[1])].key_fields(),
         "name": variant.method.name,
         "version": variant.method.version,
-        "config": variant.config.model_dump(mode="json", exclude=set(variant.config.keyed_separately)),
+        "config": method_options(variant.config),
         "stages": {
             name: {**stage.key_fields(), **micro_batches(settings, filter(None, [stage.batch_size]))}
             for name, stage in sorted(variant.stages.items())
         },
     }
+
+
+def method_options(config: MethodConfig) -> dict[str, Any]:
+    """Return the options of a method that are part of a run's key, as JSON values."""
+    dumped = config.model_dump(mode="json", exclude=set(config.keyed_separately))
+    defaults = type(config)().model_dump(mode="json", include=set(config.added_later))
+    return {name: value for name, value in dumped.items() if name not in defaults or value != defaults[name]}
 
 
 def run(

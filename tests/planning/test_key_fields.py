@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 
+from harness.api.method import MethodConfig
 from harness.config.method_schema import MethodSpec
 from harness.config.schema import SuiteSpec
 from harness.config.selection_schema import SelectionSpec, TuningSpec
@@ -13,7 +14,7 @@ from harness.config.student_schema import StudentSpec
 from harness.config.teacher_schema import TeacherCacheSpec, TeacherSpec
 from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import TrainingSpec
-from harness.planning import plan_builder
+from harness.planning import keys, plan_builder
 from harness.resolution import resolve
 
 SPECS = sorted(
@@ -81,3 +82,22 @@ def test_a_new_field_of_the_suite_itself_changes_the_keys_of_runs(small):
 def test_a_new_field_of_the_text_stage_is_part_of_its_key():
     assert "new_setting" in extended(GeneralSpec(data="x.txt", steps=1)).key_fields()
     assert SuiteSpec.not_in_key.keys() <= SuiteSpec.model_fields.keys()
+
+
+class Extended(MethodConfig):
+    weight: float = 1.0
+    scale: str = "paper"
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"scale"})
+
+
+@pytest.mark.parametrize(
+    ("options", "in_key"),
+    [
+        ({}, {"weight": 1.0}),
+        ({"scale": "paper"}, {"weight": 1.0}),
+        ({"scale": "code"}, {"weight": 1.0, "scale": "code"}),
+    ],
+)
+def test_a_later_option_is_in_keys_unless_it_has_its_default(options, in_key):
+    assert keys.method_options(Extended(**options)) == in_key

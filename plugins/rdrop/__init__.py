@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,13 +17,23 @@ if TYPE_CHECKING:
 class RDropConfig(MethodConfig):
     """Options of rdrop."""
 
-    alpha: Annotated[float, Search(0.1, 5.0, log=True)] = Field(
+    alpha: Annotated[float, Search(0.1, 20.0, log=True)] = Field(
         1.0, ge=0, description="weight of the divergence between both passes (paper, GLUE: 0.1, 0.5, 1)"
     )
+    kl_scale: Literal["paper", "code"] = Field(
+        "paper",
+        description="paper: the divergence is a mean over examples, as in equation 4; code: their sum, as in the"
+        " authors' BERT for GLUE, which multiplies it by the batch size",
+    )
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"kl_scale"})
 
 
 class RDrop(Method):
-    """The loss task + alpha * kl (equation 4); no teacher: each pass of the student learns from the other."""
+    """The loss task + alpha * kl (equation 4); no teacher: each pass of the student learns from the other.
+
+    The sum over examples of `kl_scale` "code" depends on the size of the batch, which then is not split.
+    """
 
     name = "rdrop"
     summary = "two passes with other dropout agree with each other, without a teacher (Liang et al. 2021)"
@@ -39,13 +49,20 @@ class RDrop(Method):
     Config = RDropConfig
 
     def stages(self) -> Sequence[Stage]:
-        return [Stage("finetune", Needs(student=["logits"]))]
+        coupled = frozenset({"kl"}) if self._sums else frozenset()
+        return [Stage("finetune", Needs(student=["logits"]), batch_dependent=coupled)]
+
+    @property
+    def _sums(self) -> bool:
+        """Whether `kl` is a sum over examples. Squared differences are means in the authors' code, too."""
+        return bool(self.config.kl_scale == "code" and self.task.kind != "regression")
 
     def losses(self, step: Step, batch: Batch, student: ModelOutputs, teachers: Sequence[ModelOutputs]) -> LossTerms:
         first, second = student.logits, step.student.run(["logits"]).logits
+        kl = _symmetric_kl(first, second, batch)
         return {
             "task": task_loss(first, batch) + task_loss(second, batch),
-            "kl": _symmetric_kl(first, second, batch),
+            "kl": len(batch.ids) * kl if self._sums else kl,
         }
 
     def weights(self, step: Step) -> Mapping[str, float]:

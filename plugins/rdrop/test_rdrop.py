@@ -84,6 +84,28 @@ def test_both_passes_have_gradients(kind):
         assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scale_of_the_code_is_a_sum_over_examples(kind):
+    batch = batch_of(kind)
+    (mean_terms, _), (terms, _) = both_passes(kind, batch), both_passes(kind, batch, kl_scale="code")
+    factor = 1 if kind == "regression" else len(batch["input_ids"])
+    assert terms["kl"].item() == pytest.approx(factor * mean_terms["kl"].item(), rel=1e-9)
+    assert terms["task"].item() == mean_terms["task"].item()
+
+
+def test_the_scale_of_the_code_needs_the_whole_batch(world):
+    """In two micro-batches a sum over examples would be half as large."""
+    here = world(batch_size=8, micro_batch_size=4, log_every=1)
+    assert here.run("rdrop").stage.batch_dependent == frozenset()
+    run = here.run("rdrop", config={"kl_scale": "code"})
+    sizes = []
+    losses = run.method.losses
+    run.method.losses = lambda step, batch, *outputs: sizes.append(len(batch.ids)) or losses(step, batch, *outputs)
+    here.step_each_stage(run, here.cohort(run))
+    assert run.error is None
+    assert sizes == [8]
+
+
 def test_without_dropout_both_passes_agree():
     terms, _ = both_passes("classification", batch_of("classification"), training=False)
     assert terms["kl"].item() == pytest.approx(0, abs=1e-12)

@@ -39,7 +39,9 @@ class CoDIRConfig(MethodConfig):
     """Options of codir."""
 
     form: Literal["infonce", "nce"] = Field(
-        "infonce", description="infonce: the paper's loss; nce: that of the authors' code, in both directions"
+        "infonce",
+        description="infonce: the paper's loss; nce: that of the authors' code, in both directions and against stored"
+        " positives",
     )
     pool: Literal["mean", "cls"] = Field(
         "mean", description="a layer's vector: the mean over real tokens, or the state at [CLS]"
@@ -57,6 +59,7 @@ class CoDIR(Method):
     """The loss (1 - beta) * task + beta * kd + crd_weight * crd."""
 
     name = "codir"
+    version = 2
     summary = "contrast of all intermediate layers against a memory of negatives (Sun et al. 2020)"
     group = "hidden states"
     citation = """@inproceedings{sun2020contrastive,
@@ -139,10 +142,10 @@ class CoDIR(Method):
         """The rows of the negatives of each example, and which of them are valid: [B, K] each."""
         memory = cast("Memory", step.modules["memory"])
         rows = row_numbers(batch)
-        uniform = to_device(draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index), rows.device)
+        drawn = to_device(draws(batch.rows, self.config.negatives, seed=self.seed, step=step.index), rows.device)
         if self.task.kind == "classification":
-            return rows_of_other_classes(uniform, rows, batch.labels, memory.classes, self.task.num_labels)
-        return other_rows(uniform, rows, len(memory.classes))
+            return rows_of_other_classes(drawn, rows, batch.labels, memory.classes, self.task.num_labels)
+        return other_rows(drawn, rows, len(memory.classes))
 
     def _vectors(self, step: Step, name: str, hidden: Sequence[Tensor], batch: Batch) -> Tensor:
         """The unit vector of each example [B, width]: of the concatenated layers, projected."""
@@ -152,15 +155,18 @@ class CoDIR(Method):
     def _contrast(self, step: Step, batch: Batch, vectors: Mapping[str, Tensor]) -> Tensor:
         """The mean of the contrast over examples. Leaves in the scratch what the memory needs."""
         memory = cast("Memory", step.modules["memory"])
+        rows = row_numbers(batch)
         drawn, valid = self.negatives(step, batch)
+        allowed = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=-1)
         losses, scales = [], {}
         for bank in self.banks:
+            stored: Tensor = getattr(memory, bank)
             anchor = vectors["student" if bank == "teacher" else "teacher"]
+            positive = vectors[bank] if self.config.form == "infonce" else stored[rows].to(anchor.dtype)
             with torch.autocast(anchor.device.type, enabled=False):
-                positive = (vectors["student"] * vectors["teacher"]).sum(-1, keepdim=True)
-                products = torch.einsum("bh,bkh->bk", anchor, getattr(memory, bank)[drawn].to(anchor.dtype))
-            likeness = torch.cat([positive, products], dim=-1) / self.config.contrast_temperature
-            allowed = torch.cat([torch.ones_like(positive, dtype=torch.bool), valid], dim=-1)
+                products = torch.einsum("bh,bkh->bk", anchor, stored[drawn].to(anchor.dtype))
+                likeness = torch.cat([(anchor * positive).sum(-1, keepdim=True), products], dim=-1)
+            likeness = likeness / self.config.contrast_temperature
             if self.config.form == "infonce":
                 losses.append(info_nce(likeness, allowed))
             else:
@@ -168,7 +174,6 @@ class CoDIR(Method):
                 scale = getattr(memory, f"{bank}_scale").to(likeness.dtype)
                 scale = torch.where(scale > 0, scale, scales[bank])[:, None]
                 losses.append(nce(likeness, allowed, scale, self.config.negatives / len(memory.classes)))
-        rows = row_numbers(batch)
         labels = batch.labels if self.task.kind == "classification" else None
         detached = {name: each.detach() for name, each in vectors.items()}
         step.scratch.setdefault("seen", []).append((rows, labels, detached, scales))

@@ -60,10 +60,10 @@ def test_the_terms_are_the_formulas(kind, form, pool):
         if form == "infonce":
             likeness = [dot(s, t) / 0.5, *(dot(s, seen["banks"]["teacher"][k]) / 0.5 for k in drawn)]
             return -math.log(softmax(likeness)[0])
-        return mean(direction(*each, drawn) for each in ((s, t, "teacher"), (t, s, "student")))
+        return mean(direction(*each, row, drawn) for each in ((s, "teacher"), (t, "student")))
 
-    def direction(anchor, positive, bank, drawn):
-        exps = [math.exp(dot(anchor, v) / 0.5) for v in (positive, *(seen["banks"][bank][k] for k in drawn))]
+    def direction(anchor, bank, row, drawn):
+        exps = [math.exp(dot(anchor, seen["banks"][bank][k]) / 0.5) for k in (row, *drawn)]
         scale, c = count * mean(exps), 3 / count  # Z of the first step
         q = [e / scale for e in exps]
         return -math.log(q[0] / (q[0] + c)) - math.fsum(math.log(c / (n + c)) for n in q[1:])
@@ -95,8 +95,8 @@ def test_negatives_are_uniform_among_other_classes():
     memory = memory_functions()
     classes = torch.tensor([0, 1, 0, 2, 1, memory.UNKNOWN, 0, 2])
     rows, labels = torch.tensor([0, 4, 5]), torch.tensor([0, 1, 1])
-    uniform = torch.rand(3, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn, valid = memory.rows_of_other_classes(uniform, rows, labels, classes, 3)
+    numbers = memory.draws(rows.tolist(), 4000, seed=0, step=0)
+    drawn, valid = memory.rows_of_other_classes(numbers, rows, labels, classes, 3)
     for i, allowed in enumerate([{1, 3, 4, 5, 7}, {0, 2, 3, 5, 6, 7}, {0, 2, 3, 6, 7}]):
         found = drawn[i][valid[i]].tolist()
         assert set(found) == allowed
@@ -108,19 +108,20 @@ def test_negatives_are_uniform_among_other_classes():
 
 def test_without_another_class_there_is_no_negative():
     memory = memory_functions()
+    numbers = memory.draws([0, 2], 5, seed=0, step=0)
     drawn, valid = memory.rows_of_other_classes(
-        torch.rand(2, 5, dtype=torch.float64), torch.tensor([0, 2]), torch.tensor([1, 1]), torch.ones(3).long(), 2
+        numbers, torch.tensor([0, 2]), torch.tensor([1, 1]), torch.ones(3).long(), 2
     )
     assert not valid.any()
     assert ((drawn >= 0) & (drawn < 3)).all()
-    _, valid = memory.other_rows(torch.rand(1, 5, dtype=torch.float64), torch.tensor([0]), 1)
+    _, valid = memory.other_rows(numbers[:1], torch.tensor([0]), 1)
     assert not valid.any()
 
 
 def test_negatives_of_other_tasks_are_all_other_examples():
     memory = memory_functions()
-    uniform = torch.rand(2, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn, valid = memory.other_rows(uniform, torch.tensor([0, 3]), 4)
+    numbers = memory.draws([0, 3], 2000, seed=0, step=0)
+    drawn, valid = memory.other_rows(numbers, torch.tensor([0, 3]), 4)
     assert valid.all()
     assert [set(row.tolist()) for row in drawn] == [{1, 2, 3}, {0, 1, 2}]
 

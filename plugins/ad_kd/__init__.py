@@ -59,7 +59,9 @@ class ADKDConfig(MethodConfig):
     views: Literal["all", "one"] = Field(
         "all", description="attributions for every class; one: for the class that the teacher finds most likely"
     )
-    norm: Literal["l2", "l1"] = Field("l2", description="norm over the features of a token")
+    norm: Literal["l2", "sum"] = Field(
+        "l2", description="the values of an example's tokens are divided by their l2 norm, or by their sum"
+    )
     distance: Literal["mse", "l1", "smooth_l1"] = Field("mse", description="distance of the attributions")
 
 
@@ -193,10 +195,9 @@ class ADKD(Method):
         return (distances.sum(-1) / batch.lengths).mean(-1).sum()
 
     def _by_token(self, attributions: Tensor, batch: Batch) -> Tensor:
-        """The norms of [V, B, N, H] over features, divided by their l2 norm over the real tokens: [V, B, N]."""
-        order = 2 if self.config.norm == "l2" else 1
-        norms = torch.linalg.vector_norm(attributions, ord=order, dim=-1).masked_fill(~batch.mask, 0)
-        return F.normalize(norms, dim=-1)
+        """The l2 norms of [V, B, N, H] over features, divided by their own l2 norm or sum over tokens: [V, B, N]."""
+        norms = torch.linalg.vector_norm(attributions, dim=-1).masked_fill(~batch.mask, 0)
+        return F.normalize(norms, p=2 if self.config.norm == "l2" else 1, dim=-1)
 
     def notes(self) -> Mapping[str, Any]:
         if self.config.views == "all" and self._both_classes_are_equal:

@@ -45,8 +45,8 @@ def values(model, kind, batch, i, c, *, top_k=None, steps=1, norm=2):
     tokens = []
     for row in (gradient * embeddings)[0].tolist():
         largest = sorted((abs(value) for value in row), reverse=True)[:top_k]
-        tokens.append(sum(value**norm for value in largest) ** (1 / norm))
-    length = math.sqrt(sum(value**2 for value in tokens))
+        tokens.append(math.sqrt(sum(value**2 for value in largest)))
+    length = sum(value**norm for value in tokens) ** (1 / norm)
     return [value / length for value in tokens]
 
 
@@ -73,7 +73,7 @@ def test_attribution_of_every_class(kind, steps):
     ("config", "options"),
     [
         ({"steps": 3}, {"steps": 3}),
-        ({"norm": "l1"}, {"norm": 1}),
+        ({"norm": "sum"}, {"norm": 1}),
         ({"distance": "l1"}, {"distance": lambda a, b: abs(a - b)}),
         ({"distance": "smooth_l1"}, {"distance": lambda a, b: (a - b) ** 2 / 2}),
     ],

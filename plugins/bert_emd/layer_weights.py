@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,10 @@ from .transport import Floats
 
 
 class LayerWeights(nn.Module):
-    """The weights of all layers of the student [L_S] and the teacher [L_T], as buffers; uniform at first."""
+    """The weights of all layers of the student [L_S] and the teacher [L_T], as float64 buffers; uniform at first.
+
+    They stay on the CPU, which solves the transport: not every device has float64.
+    """
 
     student: Tensor
     teacher: Tensor
@@ -19,9 +24,12 @@ class LayerWeights(nn.Module):
         self.register_buffer("student", torch.full((student_layers,), 1 / student_layers, dtype=torch.float64))
         self.register_buffer("teacher", torch.full((teacher_layers,), 1 / teacher_layers, dtype=torch.float64))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerWeights:
+        return self  # what `nn.Module.to` and its like call
+
     def values(self) -> tuple[Floats, Floats]:
         """The weights of student and teacher in float64; each sums to 1."""
-        student, teacher = (each.double().cpu().numpy() for each in (self.student, self.teacher))
+        student, teacher = (each.numpy() for each in (self.student, self.teacher))
         return student / student.sum(), teacher / teacher.sum()
 
     @torch.no_grad()

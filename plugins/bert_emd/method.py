@@ -40,17 +40,17 @@ COMPARED = ("attention", "hidden")
 
 
 class BertEMDConfig(MethodConfig):
-    """Options of bert_emd. The paper's README tunes beta, temperature and emd_temperature for each task."""
+    """Options of bert_emd. The authors' script has a beta for each task."""
 
     alpha: float = Field(
         1.0, ge=0, le=1, description="prediction: weight of the soft targets; the labels have 1 - alpha"
     )
     beta: Annotated[float, Search(0.001, 0.1, log=True)] = Field(
-        0.01, ge=0, description="weight of attention, hidden and embedding (authors' README: 0.001 to 0.005)"
+        0.01, ge=0, description="weight of attention, hidden and embedding (authors' script: 0.001 to 0.01)"
     )
     theta: float = Field(1.0, ge=0, description="weight of attention and hidden, in relation to embedding")
     temperature: Annotated[float, Search(1.0, 10.0, log=True)] = Field(
-        1.0, gt=0, description="temperature of the soft targets (authors' README: 1 to 7)"
+        1.0, gt=0, description="temperature of the soft targets (authors' script: 1)"
     )
     mapping: Literal["emd", "uniform"] = Field(
         "emd", description="emd: optimal transport between all layers; uniform: every (L_T / L_S)-th teacher layer"
@@ -64,9 +64,7 @@ class BertEMDConfig(MethodConfig):
     normalise: Literal["sum", "softmax"] = Field(
         "sum", description="new layer weights: divided by their sum (authors' code), or a softmax of them (paper)"
     )
-    emd_temperature: float = Field(
-        1.0, gt=0, description="temperature of normalise: softmax (authors' README: 1 to 10)"
-    )
+    emd_temperature: float = Field(1.0, gt=0, description="temperature of normalise: softmax (authors' script: 1)")
     separate_projections: bool = Field(
         False, description="hidden: a projection for each student layer, not one for all"
     )
@@ -216,7 +214,7 @@ class BertEMD(Method):
         own, theirs = self._depths
         with torch.no_grad():
             values = [distance(i, j) for i in range(1, own + 1) for j in range(1, theirs + 1)]
-            costs: Floats = torch.stack(values).double().cpu().numpy().reshape(own, theirs)
+            costs: Floats = torch.stack(values).cpu().double().numpy().reshape(own, theirs)
         rows, columns = np.full(own, 1 / own), np.full(theirs, 1 / theirs)
         if self._moves_weights:
             rows, columns = _layer_weights(step, self._weights(term)).values()

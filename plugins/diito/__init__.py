@@ -180,7 +180,8 @@ class DIITO(Method):
         sources = torch.randperm(examples, generator=generator) if self.config.pairing == "random" else rows.roll(-1)
         sources = to_device(sources, device)
         lengths = batch.lengths
-        count = (self.config.share * torch.minimum(lengths, lengths[sources]).double()).long()
+        counts = torch.tensor([int(self.config.share * n) for n in range(batch.mask.shape[1] + 1)])
+        count = to_device(counts, device)[torch.minimum(lengths, lengths[sources])]  # of the shorter example
         into, out_of = (self._places(batch.mask[of], count, generator) for of in (to_device(rows, device), sources))
         # The last column takes what is not swapped.
         empty = torch.zeros(examples, batch.mask.shape[1] + 1, dtype=torch.long, device=device)

@@ -11,6 +11,7 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
+from tests.support.float64_tensors import float64_tensors
 from tests.support.training_world import SOLVED_ON_THE_CPU
 from tests.support.waiting_copies import waiting_copies
 from tests.training.test_cohort import METHODS
@@ -40,15 +41,37 @@ CASES += [(method, {}, kind) for method in ("tinybert", "mt_bert") for kind in K
 @pytest.mark.parametrize(("method", "config", "kind"), CASES, ids=str)
 def test_a_step_is_computed_on_the_device_of_the_batch(elsewhere, method, config, kind):
     here = elsewhere(kind)
-    run = here.run(method, config=config)
-    if not here.supports(run):
-        pytest.skip("the method refuses this task")
-    cohort = here.cohort(run)
-    with waiting_copies() as copies:
-        here.step_each_stage(run, cohort)
+    with float64_tensors(META) as wide:
+        run = here.run(method, config=config)
+        if not here.supports(run):
+            pytest.skip("the method refuses this task")
+        cohort = here.cohort(run)
+        with waiting_copies() as copies:
+            here.step_each_stage(run, cohort)
     assert run.error is None
     assert copies == []
+    assert wide == [], "mps has no float64"
     assert run.curve.log._sums["loss"].device == META
+
+
+@pytest.mark.parametrize("method", sorted(SOLVED_ON_THE_CPU))
+def test_what_is_solved_on_the_cpu_has_no_float64_on_the_device(elsewhere, monkeypatch, method):
+    """The values that the method reads are ones, in the dtype of the device's tensor."""
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.ones(self.shape, dtype=self.dtype))
+    here = elsewhere("classification")
+    with float64_tensors(META) as wide:
+        run = here.run(method)
+        here.step_each_stage(run)
+    assert run.error is None
+    assert wide == []
+
+
+def test_a_float64_tensor_is_noticed():
+    with float64_tensors(META) as wide:
+        moved = torch.zeros(2, dtype=torch.float64).to(META)
+        moved.float().double()
+        torch.zeros(2, device=META) + 1
+    assert [operator for operator, *_ in (line.split() for line in wide)] == ["aten._to_copy.default"] * 2
 
 
 def test_class_weights_are_copied_without_waiting(world, monkeypatch):

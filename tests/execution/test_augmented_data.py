@@ -201,7 +201,9 @@ def test_the_plan_lists_augmented_data(lm, capsys):
 
     message = "Training data augmented before these runs: order (more, 120 examples)."
     assert message in planned(as_json=False)
-    assert json.loads(planned(as_json=True))["augmentations"] == [{"task": "order", "label": "more", "key": job(lm).key}]
+    assert json.loads(planned(as_json=True))["augmentations"] == [
+        {"task": "order", "label": "more", "key": job(lm).key}
+    ]
     augmented_data.make(job(lm), lm.context())
     assert message not in planned(as_json=False)
     assert "augmentations" not in json.loads(planned(as_json=True))

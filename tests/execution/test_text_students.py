@@ -157,7 +157,9 @@ def test_every_model_may_run_code_of_its_own_if_the_suite_allows_it(suite, monke
         return load(folder, task, **options)
 
     monkeypatch.setattr(heads, "load", watched)
-    outcome = suite.run("methods=[{minilm: {assistant: true}}]", "seeds=[1]", "general.steps=2", "trust_remote_code=true")
+    outcome = suite.run(
+        "methods=[{minilm: {assistant: true}}]", "seeds=[1]", "general.steps=2", "trust_remote_code=true"
+    )
     assert outcome.failed == []
     assert len(dict(allowed)) >= 3, "the teacher, its assistant and the student"
     assert all(trust for _, trust in allowed), allowed

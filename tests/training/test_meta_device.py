@@ -35,6 +35,7 @@ def elsewhere(world, monkeypatch):
 ON_DEVICE = [(method, config) for method, config in METHODS if method not in SOLVED_ON_THE_CPU]
 CASES = [(method, config, ("classification", "qa")[number % 2]) for number, (method, config) in enumerate(ON_DEVICE)]
 CASES += [(method, {}, kind) for method in ("tinybert", "mt_bert") for kind in KINDS]
+CASES += [("codir", {}, "classification")]  # draws from other examples otherwise
 """All methods have the same losses on logits, so each is tried on one kind, and two of them on every kind."""
 
 

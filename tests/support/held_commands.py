@@ -15,12 +15,14 @@ from pathlib import Path
 from harness import hookimpl
 
 HELD = Path({held!r})
+steps = []
 
 
 @hookimpl
 def harness_step(event):
     run = event.run
-    if {condition} and not HELD.exists():
+    if {condition} and not steps:
+        steps.append(event)
         HELD.touch()
         while HELD.exists():
             time.sleep(0.05)
@@ -28,11 +30,11 @@ def harness_step(event):
 
 
 class Hold:
-    """A plugin that pauses its process at a logged step until the test calls `release`.
+    """A plugin that pauses its process once, at a logged step, until the test calls `release`.
 
     Args:
         folder: where its file is written.
-        condition: Python on `event` and its `run`; the process pauses at each step for which it holds.
+        condition: Python on `event` and its `run`; the process pauses at the first step for which it holds.
     """
 
     def __init__(self, folder: Path, condition: str) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 
 from harness.cli.plan_command import plan_suite
 from harness.planning import graph_builder
@@ -18,7 +19,7 @@ def save(store, job, seconds):
 def test_the_ratio_is_the_median_over_completed_runs(small):
     plan, store = small.plan("seeds=[1, 2, 3]"), small.store()
     jobs = [job for job in plan.runs if job.planned.label == plan.runs[0].planned.label]
-    estimate = graph_builder.TimeEstimate(plan.device, 1, plan.resolved.shapes)
+    estimate = graph_builder.TimeEstimate(plan.device, torch.get_num_threads(), plan.resolved.shapes)
     estimated = estimate.run(jobs[0])
     for job, factor in zip(jobs, (0.1, 3.0, 50.0), strict=True):
         save(store, job, factor * estimated)
@@ -50,7 +51,7 @@ def test_plan_tells_times_at_the_speed_of_completed_runs(small, capsys):
     assert "Rough estimate" in before
     assert "measured_to_estimated" not in json.loads(planned(as_json=True))
     plan = small.plan()
-    estimate = graph_builder.TimeEstimate(plan.device, 1, plan.resolved.shapes)
+    estimate = graph_builder.TimeEstimate(plan.device, torch.get_num_threads(), plan.resolved.shapes)
     save(small.store(), plan.runs[0], 3600 * estimate.run(plan.runs[0]))
     after = planned(as_json=False)
     assert "Estimates are at the speed of the runs that are done." in after

@@ -14,6 +14,9 @@ from harness.tasks.tabular.class_names import value_text
 MOST_LISTED = 8
 """Labels and classes that a message lists."""
 
+NO_EXAMPLES = " (no examples)"
+"""Follows the name of a class without examples where the name alone is a value of another class."""
+
 
 def label_values(cells: Sequence[Any], kind: str, separator: str | None) -> list[Any] | None:
     """The labels in a column. Multilabel: those of all cells; None if one is invalid, which the checks of data report.
@@ -75,8 +78,19 @@ def match(
         found = f"all examples have the class {matched[values[0]]}" if values else "no example has a label"
         needed = "examples of two classes" if fewest > 1 else "examples with labels"
         raise UserError(Problem(f"column {column!r}: {found}; a classifier needs {needed}", "--label"))
-    absent = {name: name for name in classes if name not in matched.values()}
-    return dict(sorted({**matched, **absent}.items(), key=lambda item: classes.index(item[1])))
+    return dict(sorted(_with_absent(matched, classes).items(), key=lambda item: classes.index(item[1])))
+
+
+def _with_absent(matched: Mapping[str, str], classes: Sequence[str]) -> dict[str, str]:
+    """Add the classes without examples. Their value is their name, unless that is a value of another class."""
+    labels = dict(matched)
+    for name in classes:
+        if name not in matched.values():
+            value = name
+            while value_text(value) in map(value_text, labels):
+                value += NO_EXAMPLES
+            labels[value] = name
+    return labels
 
 
 def _given(values: Sequence[str], given: Mapping[str, str], by_name: Mapping[str, str], column: str) -> dict[str, str]:

@@ -67,6 +67,36 @@ def test_classes_without_examples_are_classes():
 
 
 @pytest.mark.parametrize(
+    ("given", "classes", "expected"),
+    [
+        (
+            {"negative": "negative", "neutral": "negative", "positive": "positive"},
+            ("negative", "neutral", "positive"),
+            {
+                "negative": "negative",
+                "neutral": "negative",
+                "neutral (no examples)": "neutral",
+                "positive": "positive",
+            },
+        ),
+        (
+            {"1": "1", "2": "3", "3": "5"},
+            ("1", "2", "3", "4", "5"),
+            {"1": "1", "2 (no examples)": "2", "2": "3", "4": "4", "3": "5"},
+        ),
+        (
+            {"1": "0", "2 (no examples)": "1.0", "2": "0"},
+            ("0", "1.0", "2"),
+            {"1": "0", "2": "0", "2 (no examples)": "1.0", "2 (no examples) (no examples)": "2"},
+        ),
+        ({"1": "0", "2": "2"}, ("0", "1.0", "2"), {"1": "0", "1.0 (no examples)": "1.0", "2": "2"}),
+    ],
+)
+def test_a_class_without_examples_takes_no_value_from_another(given, classes, expected):
+    assert list(match_labels(list(given), given, classes).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(
     ("cells", "given", "message"),
     [
         (["positive"] * 3, {}, "all examples have the class POSITIVE"),

@@ -23,11 +23,13 @@ def warnings(reports: Mapping[str, DataReport]) -> list[str]:
 
 def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
     """``cola: 16 of 1043 validation examples (1.5 %)`` for each split above `OVERLAP`."""
+    return [f"{task}: {share}" for task, report in reports.items() for share in overlapping_splits(report)]
+
+
+def overlapping_splits(report: DataReport) -> list[str]:
+    """``16 of 1043 validation examples (1.5 %)`` for each split of a task above `OVERLAP`."""
     return [
-        f"{task}: {_share(report, split)}"
-        for task, report in reports.items()
-        for split, count in report.overlap.items()
-        if count > OVERLAP * report.examples[split]
+        _share(report, split) for split, count in report.overlap.items() if count > OVERLAP * report.examples[split]
     ]
 
 

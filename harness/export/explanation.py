@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.analysis import score_format
+from harness.analysis import data_notes, score_format
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary, is_error
@@ -42,6 +42,8 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
     if constant is not None and lead(candidate.score, constant, task) <= 0:
         printed = score_format.mean(constant)
         yield f"WARNING: it is no better than a constant answer ({printed}), which ignores the texts."
+    if repeated := overlap(task):
+        yield f"WARNING: {repeated}."
     teacher = teacher_of(summary, candidate, task)
     if teacher is None or (score := teacher.cells[task.name].score) is None:
         return
@@ -61,6 +63,14 @@ def against_teacher(summary: Summary, candidate: Candidate, task: PlannedTask) -
             f"{millions(candidate.parameters)} parameters, {of_teacher / candidate.parameters:.1f} times fewer than the"
             f" teacher's {millions(of_teacher)}."
         )
+
+
+def overlap(task: PlannedTask) -> str:
+    """Says which scored examples have texts that were trained on, and what follows; empty if these are few."""
+    shares = data_notes.overlapping_splits(task.data) if task.data else []
+    if not shares:
+        return ""
+    return f"the texts of {'; '.join(shares)} are also training texts, so scores are likely to be too high"
 
 
 def millions(parameters: int) -> str:

@@ -193,6 +193,8 @@ def _introduction(facts: CardFacts) -> Iterator[str]:
     if facts.summary.plan.limits:
         limits = ", ".join(f"{count:,} of {split}" for split, count in facts.summary.plan.limits.items())
         yield f"**It was trained or scored on a part of the data ({limits} examples).**"
+    if repeated := explanation.overlap(task):
+        yield f"**Note that {repeated}.**"
 
 
 def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:
@@ -243,6 +245,8 @@ def _scores(facts: CardFacts) -> Iterator[str]:
 
 def _untrained(facts: CardFacts) -> str:
     """What was not trained on the scored examples. The score of a teacher is on the card whether it taught or not."""
+    if explanation.overlap(facts.task):
+        return "some of which have texts of the training split"
     teachers = [result for result in facts.summary.results if isinstance(result, TeacherRecord)]
     if all(teacher.finetune for teacher in teachers if teacher.task == facts.task.name):
         return "on which nothing was trained"

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from harness.analysis import score_format
 from harness.analysis.aggregate import summarize
 from harness.analysis.best_students import Limits, choose
 from harness.export import explanation
+from harness.storage.plan_file import DataReport
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import SST2, fill, plan, run_key
@@ -66,6 +69,18 @@ def test_a_model_that_learned_nothing_is_marked(tmp_path):
     assert next(explanation.against_teacher(numbers, worse, SST2)) == (
         "WARNING: it is no better than a constant answer (50.0), which ignores the texts."
     )
+
+
+@pytest.mark.parametrize(("repeated", "told"), [(1, False), (2, True)])
+def test_training_texts_among_the_scored_ones_are_a_warning(tmp_path, repeated, told):
+    task = SST2.model_copy(update={"data": DataReport(examples={"validation": 100}, overlap={"validation": repeated})})
+    numbers = summarize(fill(tmp_path, plan([task])))
+    best = choose(numbers, task, Limits()).best
+    warning = (
+        "WARNING: the texts of 2 of 100 validation examples (2.0 %) are also training texts, so scores are likely to be"
+        " too high."
+    )
+    assert (warning in explanation.against_teacher(numbers, best, task)) == told
 
 
 def test_the_costs(tmp_path):

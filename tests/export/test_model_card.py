@@ -15,6 +15,7 @@ from harness.export.model_card import CardFacts
 from harness.export.model_folder import ModelFiles
 from harness.export.onnx_files import OnnxFile
 from harness.prediction import loaded_model, predictions
+from harness.storage.plan_file import DataReport
 from harness.storage.records import EpochScore, SelectionRecord
 from harness.storage.run_lookup import StoredRun
 from tests.support.latency_factory import latency_record
@@ -35,9 +36,9 @@ def models(tmp_path_factory):
     }
 
 
-def card(folder, model, *, onnx=(), latency=None, teacher=None, finetune=True, metrics=None, **changes):
+def card(folder, model, *, onnx=(), latency=None, teacher=None, finetune=True, metrics=None, task=SST2, **changes):
     """The card of a run whose record has `changes`, and those `metrics`."""
-    planned = plan([SST2], seeds=1, latency=latency and latency.settings)
+    planned = plan([task], seeds=1, latency=latency and latency.settings)
     store = fill(folder, planned, instead={KEY: run_record("sst2", "kd", "small", 1, 0.75, **changes)})
     if latency is not None:
         store.save_latency(latency)
@@ -46,8 +47,8 @@ def card(folder, model, *, onnx=(), latency=None, teacher=None, finetune=True, m
     summary = summarize(store)
     record = store.record(KEY)
     record = record if metrics is None else record.model_copy(update={"metrics": metrics})
-    row = next(row for row in candidates(summary, SST2) if row.name == "kd on small")
-    return model_card.text(CardFacts(summary, StoredRun(store, record), SST2, row), ModelFiles(model, onnx))
+    row = next(row for row in candidates(summary, task) if row.name == "kd on small")
+    return model_card.text(CardFacts(summary, StoredRun(store, record), task, row), ModelFiles(model, onnx))
 
 
 def metadata(text):
@@ -127,6 +128,19 @@ def test_selection_on_the_scored_examples_is_said(tmp_path, models):
 )
 def test_what_is_known_about_training_on_the_scored_examples(tmp_path, models, finetune, claim):
     assert claim in card(tmp_path, models["classification"], teacher="some/teacher", finetune=finetune)
+
+
+@pytest.mark.parametrize("finetune", [True, False])
+def test_training_texts_among_the_scored_ones_are_said(tmp_path, models, finetune):
+    data = DataReport(examples={"validation": 100}, overlap={"validation": 2})
+    task = SST2.model_copy(update={"data": data})
+    text = card(tmp_path, models["classification"], teacher="some/teacher", finetune=finetune, task=task)
+    assert (
+        "**Note that the texts of 2 of 100 validation examples (2.0 %) are also training texts, so scores are likely to"
+        " be too high.**"
+    ) in text.split("## Use")[0]
+    assert "100 examples of validation, some of which have texts of the training split." in text
+    assert "trained." not in text.split("## Scores")[1].split("##")[0]
 
 
 def test_onnx_files_are_listed(tmp_path, models):

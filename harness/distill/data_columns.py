@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.prediction.text_columns import SINGLE, usual_name, usual_pair
+from harness.prediction.text_columns import SINGLE, refuse_half_pair, usual_name, usual_pair
 
 LABELS = ("label", "labels", "class", "category", "sentiment", "stars", "rating", "score", "target")
 """Usual names of a label column."""
@@ -34,15 +34,16 @@ def find_columns(
 
     Args:
         columns: column -> its cells.
-        text, text_pair, label: names that the user gives.
+        text, text_pair, label: names that the user gives; an empty `text_pair`: there is none.
 
     Raises:
-        UserError: a column does not exist, or cannot be guessed.
+        UserError: a column does not exist, or cannot be guessed; or `text` is one half of a pair.
     """
-    _check_names(columns, {"--text": text, "--text-pair": text_pair, "--label": label})
+    _check_names(columns, {"--text": text, "--text-pair": text_pair or None, "--label": label})
     left = [name for name in columns if name not in (text, text_pair, label) and name.lower() not in IDS]
     label = label or usual_name(left, LABELS)
     left = [name for name in left if name != label]
+    refuse_half_pair(text, text_pair, left)
     if text is None:
         pair = usual_pair(left)
         if pair is not None and text_pair is None:
@@ -50,7 +51,9 @@ def find_columns(
         else:
             texts = [name for name in left if _is_text(columns[name])]
             text = usual_name(texts, SINGLE) or _only(texts, "text", columns)
-    return DataColumns(text, label or _only([name for name in left if name != text], "label", columns), text_pair)
+    return DataColumns(
+        text, label or _only([name for name in left if name != text], "label", columns), text_pair or None
+    )
 
 
 def _check_names(columns: Mapping[str, Sequence[Any]], given: Mapping[str, str | None]) -> None:

@@ -119,6 +119,7 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     found = data_columns.find_columns(columns, text=request.text, text_pair=request.text_pair, label=request.label)
     cells = columns[found.label]
     kind = facts.kind or teacher_facts.kind_of_labels(cells)
+    _refuse_unused(request, kind)
     labels, outputs = _labels(request, facts, kind, found.label, cells)
     students = student_sizes.student_sizes(facts.config, request.max_parameters, outputs)
     if not students:
@@ -132,6 +133,19 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     max_length = min(request.max_length, facts.positions or request.max_length)
     say(f"texts are truncated to {max_length} tokens")
     return Setting(kind, found, labels, facts.kind is not None, students, max_length)
+
+
+def _refuse_unused(request: Request, kind: str) -> None:
+    """Raise `UserError` with the options about labels that the kind of task does not have."""
+    problems = []
+    if request.classes and kind == "regression":
+        problems.append(Problem("the task is a regression, whose labels are numbers, not classes", "--class"))
+    if request.separator and kind != "multilabel":
+        problems.append(
+            Problem(f"only a teacher of several labels has cells of several; this is {kind}", "--separator")
+        )
+    if problems:
+        raise UserError(*problems)
 
 
 def _labels(

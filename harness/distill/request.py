@@ -19,7 +19,7 @@ class Request:
         folder: where suites, results and the model are written.
         name: of the task and of the suites.
         encoding, delimiter: of text files; None: the delimiter of the suffix.
-        text, text_pair, label: columns of the data; None: guessed from their names.
+        text, text_pair, label: columns of the data; None: guessed from their names. An empty `text_pair`: single texts.
         classes: value of the label column -> name of its class, where the teacher has other names.
         separator: text between several labels in a cell, for teachers that predict several; None: the cell is a list.
         validation: a file of examples to score, or the share of `data` that is held out for it.

@@ -107,7 +107,7 @@ def _task(request: Request, setting: Setting) -> dict[str, Any]:
         "text": columns.text,
         **({"text_pair": columns.text_pair} if columns.text_pair else {}),
         "label": columns.label,
-        **({"separator": request.separator} if request.separator and setting.kind == "multilabel" else {}),
+        **({"separator": request.separator} if request.separator else {}),
         **({"labels": dict(setting.labels)} if setting.labels else {}),
         **({"standardize": True} if setting.kind == "regression" else {}),
     }

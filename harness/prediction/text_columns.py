@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,17 +31,22 @@ def find(table: Table, *, text: str | None, text_pair: str | None, paired: bool 
     Without `text`, columns with usual names are taken, or the only column of texts.
 
     Args:
-        text, text_pair: the names that the user gave, if any.
+        text, text_pair: the names that the user gave, if any; an empty `text_pair`: there is none.
         paired: whether the model reads pairs; None: unknown.
 
     Raises:
         UserError: a column does not exist, or the columns cannot be guessed.
     """
-    given = {option: name for option, name in (("--text", text), ("--text-pair", text_pair)) if name is not None}
+    if paired is None:
+        refuse_half_pair(text, text_pair, table.names)
+        paired = False if text_pair == "" else None
+    given = {
+        option: name for option, name in (("--text", text), ("--text-pair", text_pair or None)) if name is not None
+    }
     for option, name in given.items():
         if name not in table.names:
             raise UserError(Problem(f"there is no column {name!r}; {nearest(name, table.names)}", option))
-    if text is None and text_pair is not None:
+    if text is None and text_pair:
         raise UserError(
             Problem("--text-pair is the second text of a pair; name the first one with --text", "--text-pair")
         )
@@ -63,6 +69,22 @@ def usual_pair(names: Iterable[str]) -> tuple[str, str] | None:
     """The names of the first of `PAIRS` that is complete, whatever their case; None if there is none."""
     found = {name.lower(): name for name in names}
     return next(((found[one], found[other]) for one, other in PAIRS if {one, other} <= found.keys()), None)
+
+
+def refuse_half_pair(text: str | None, text_pair: str | None, names: Iterable[str]) -> None:
+    """Raise `UserError` if `text` is the first of a usual pair among `names`, and nothing is said of the second."""
+    if text is None or text_pair is not None:
+        return
+    found = {name.lower(): name for name in names}
+    second = next((found[other] for one, other in PAIRS if one == text.lower() and other in found), None)
+    if second is not None:
+        raise UserError(
+            Problem(
+                f"{second!r} looks like the second text of {text!r}: name it, --text-pair {shlex.quote(second)}, or"
+                " leave it out: --text-pair ''",
+                "--text-pair",
+            )
+        )
 
 
 def _guess(table: Table, paired: bool | None) -> Columns:

@@ -40,6 +40,17 @@ def test_given_columns_are_taken():
     assert find(columns, text="title", text_pair="body", label="stars") == DataColumns("title", "stars", "body")
 
 
+@pytest.mark.parametrize(("first", "second"), [("premise", "hypothesis"), ("Question", "Context")])
+def test_half_of_a_usual_pair_is_an_error_until_the_other_one_is_named_or_left_out(first, second):
+    columns = {first: TEXTS, second: TEXTS, "label": [0, 1]}
+    with pytest.raises(UserError, match=rf"--text-pair {second}, or leave it out: --text-pair ''"):
+        find(columns, text=first)
+    assert find(columns, text=first, text_pair=second) == DataColumns(first, "label", second)
+    assert find(columns, text=first, text_pair="") == DataColumns(first, "label")
+    assert find(columns, text=second) == DataColumns(second, "label")
+    assert find({**columns, "x": [1, 2]}, text=first, label=second) == DataColumns(first, second)
+
+
 def test_ambiguous_and_unknown_columns_are_errors_with_the_remedy():
     two = {"title": TEXTS, "body": TEXTS, "label": [0, 1]}
     with pytest.raises(UserError, match="which column is the text; name it: --text NAME; columns: title, body, label"):

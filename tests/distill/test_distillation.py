@@ -280,6 +280,22 @@ def test_labels_of_a_teacher_of_several_labels_may_be_spelled_differently_or_abs
     assert list(setting.labels.items()) == [(labels[0], "cheap"), (labels[1], "fast"), ("loud", "loud")]
 
 
+@pytest.mark.parametrize(
+    ("teacher", "options", "message"),
+    [
+        ("two", {"separator": ";"}, "--separator: only a teacher of several labels .* this is classification"),
+        ("regression", {"classes": {"1": "one"}}, "--class: the task is a regression"),
+        ("regression", {"separator": ";"}, "--separator: .* this is regression"),
+    ],
+)
+def test_options_about_labels_that_would_be_ignored_are_errors(request_of, teacher, options, message):
+    folder = request_of().folder.parent
+    save_checkpoint(folder / "other", teacher)
+    (folder / "rows.csv").write_text("text,label\n" + "a loud film,1\na film,0\n" * 100)
+    with pytest.raises(UserError, match=message):
+        examine(replace(request_of(**options), teacher="other", data="rows.csv"))
+
+
 def test_cells_of_several_labels_without_a_separator_are_an_error_of_the_data(request_of):
     folder = request_of().folder.parent
     save_checkpoint(folder / "tagger", "multilabel")

@@ -36,6 +36,18 @@ def test_guessed_columns(names, paired, expected):
     assert find(*names, paired=paired) == expected
 
 
+@pytest.mark.parametrize("paired", [None, False])
+def test_half_of_a_usual_pair_is_refused_if_the_model_may_read_pairs(paired):
+    names = ("Premise", "Hypothesis")
+    if paired is None:
+        with pytest.raises(UserError, match=r"--text-pair Hypothesis, or leave it out: --text-pair ''"):
+            find(*names, text="Premise", paired=paired)
+    else:
+        assert find(*names, text="Premise", paired=paired) == ("Premise",)
+    assert find(*names, text="Premise", text_pair="", paired=paired) == ("Premise",)
+    assert find("text", "text_pair", text_pair="", paired=paired) == ("text",)
+
+
 def test_given_columns():
     assert find("a", "b", text="b") == ("b",)
     assert find("a", "b", text="b", text_pair="a") == ("b", "a")

@@ -37,7 +37,8 @@ def distill(
     ] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
     text_pair: Annotated[
-        str | None, typer.Option("--text-pair", metavar="COLUMN", help="column of the second text of a pair")
+        str | None,
+        typer.Option("--text-pair", metavar="COLUMN", help="column of the second text of a pair; '' for none"),
     ] = None,
     label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="column of the label")] = None,
     classes: Annotated[

@@ -125,7 +125,9 @@ def predict(
     ] = None,
     text_pair: Annotated[
         str | None,
-        typer.Option("--text-pair", metavar="COLUMN", help="the column of the second texts (contexts) of pairs"),
+        typer.Option(
+            "--text-pair", metavar="COLUMN", help="the column of the second texts (contexts) of pairs; '' for none"
+        ),
     ] = None,
     scores: Annotated[bool, typer.Option("--scores", help="add the probability of every class")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="rows of one forward pass")] = 32,

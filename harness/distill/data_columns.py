@@ -33,7 +33,7 @@ def find_columns(
     Without usual names, the text is the only column of texts of several words, and the label the only other column.
 
     Args:
-        columns: column -> its cells.
+        columns: column -> its cells, or the first ones of them.
         text, text_pair, label: names that the user gives; an empty `text_pair`: there is none.
 
     Raises:
@@ -76,6 +76,9 @@ def _only(names: Sequence[str], what: str, columns: Iterable[str]) -> str:
 
 
 def _is_text(cells: Sequence[Any]) -> bool:
-    """Whether the cells are texts of several words, as far as the first hundred show."""
-    texts = [cell for cell in cells[:100] if isinstance(cell, str)]
+    """Whether the cells are texts of several words, as far as the first hundred show; invalid cells may be texts."""
+    try:
+        texts = [cell for cell in cells[:100] if isinstance(cell, str)]
+    except UserError:
+        return True
     return bool(texts) and sum(" " in text.strip() for text in texts) > len(texts) / 2

@@ -26,6 +26,7 @@ from harness.planning import task_data
 from harness.plugin_host.host import Host
 from harness.resolution import load_mapping, resolve
 from harness.storage.store import Store
+from harness.tasks.tabular.table import Table
 from harness.tasks.tabular.table_files import read_tables
 
 if TYPE_CHECKING:
@@ -115,9 +116,11 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     """
     folder = pretrained.locate(request.teacher)
     facts = teacher_facts.read(folder)
-    columns = _columns(request)
-    found = data_columns.find_columns(columns, text=request.text, text_pair=request.text_pair, label=request.label)
-    cells = columns[found.label]
+    tables = read_tables(request.data, request.files)
+    found = data_columns.find_columns(
+        _columns(tables), text=request.text, text_pair=request.text_pair, label=request.label
+    )
+    cells = [cell for table in tables for cell in table.columns[found.label]]
     kind = facts.kind or teacher_facts.kind_of_labels(cells)
     _refuse_unused(request, kind)
     labels, outputs = _labels(request, facts, kind, found.label, cells)
@@ -200,11 +203,10 @@ def _applicable(request: Request, setting: Setting, say: Say) -> list[Candidate]
     return fitting
 
 
-def _columns(request: Request) -> dict[str, list[Any]]:
-    """The columns that all files of the data have."""
-    tables = read_tables(request.data, request.files)
-    names = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
-    return {name: [cell for table in tables for cell in table.columns[name]] for name in names}
+def _columns(tables: Sequence[Table]) -> dict[str, Sequence[Any]]:
+    """The columns that all files of the data have, with the cells of the first file."""
+    first = tables[0].columns
+    return {name: cells for name, cells in first.items() if all(name in table.columns for table in tables)}
 
 
 def _examples(request: Request) -> int:

@@ -4,6 +4,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.distill.data_columns import DataColumns, find_columns
+from harness.tasks.tabular.lazy_cells import LazyCells
 
 TEXTS = ["a fine film", "not a fine film"]
 
@@ -49,6 +50,16 @@ def test_half_of_a_usual_pair_is_an_error_until_the_other_one_is_named_or_left_o
     assert find(columns, text=first, text_pair="") == DataColumns(first, "label")
     assert find(columns, text=second) == DataColumns(second, "label")
     assert find({**columns, "x": [1, 2]}, text=first, label=second) == DataColumns(first, second)
+
+
+def test_invalid_columns_are_texts_only_if_they_are_named():
+    def invalid():
+        raise ValueError("year 11476 is out of range")
+
+    columns = {"when": LazyCells(2, invalid, "rows.parquet, column 'when'"), "comment": TEXTS, "label": [0, 1]}
+    assert find(columns, text="comment") == DataColumns("comment", "label")
+    with pytest.raises(UserError, match="cannot guess which column is the text"):
+        find(columns)
 
 
 def test_ambiguous_and_unknown_columns_are_errors_with_the_remedy():

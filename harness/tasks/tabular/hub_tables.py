@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.tasks.data_sources import get_split, load_source
+from harness.tasks.tabular.lazy_cells import LazyCells
 from harness.tasks.tabular.table import Table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def read_split(source: str, config: str | None, revision: str | None, split: str) -> Table:
@@ -14,8 +18,13 @@ def read_split(source: str, config: str | None, revision: str | None, split: str
     title = f"data set {source!r}" + (f", config {config!r}" if config else "")
     rows = get_split(data, split, (), title)
     names = {column: found for column, feature in rows.features.items() if (found := _class_names(feature))}
-    columns = {column: rows[column][:] for column in rows.column_names}
-    return Table(f"{title}, split {split!r}", columns, class_names=names)
+    where = f"{title}, split {split!r}"
+    columns = {name: _cells(rows, name, where) for name in rows.column_names}
+    return Table(where, columns, class_names=names)
+
+
+def _cells(rows: Dataset, column: str, where: str) -> LazyCells:
+    return LazyCells(len(rows), lambda: list(rows[column][:]), f"{where}, column {column!r}")
 
 
 def _class_names(feature: Any) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.tasks.data_checks import REMEDY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_LISTED = 5
 """Maximum number of rows in a message."""
@@ -22,12 +25,15 @@ class Table:
         columns: column -> its cells.
         lines: the line of the file at which each row starts, counted from 1; None if the format has no lines.
         class_names: column -> names of its classes, where the file stores class numbers with their names.
+        content: the typed columns of a parquet file, or the objects of a JSON file, which may lack keys; None: the file
+            has nothing that `columns` lack.
     """
 
     where: str
     columns: Mapping[str, Sequence[Any]]
     lines: Sequence[int] | None = None
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    content: pa.Table | Sequence[Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

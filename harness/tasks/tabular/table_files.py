@@ -24,6 +24,7 @@ from harness.config.paths import text_files
 from harness.config.task_schema import Format
 from harness.config.yaml_tree import display_path
 from harness.tasks.tabular.conll import read_conll
+from harness.tasks.tabular.lazy_cells import LazyCells
 from harness.tasks.tabular.table import Table
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def read_tables(path: str, options: FileOptions) -> list[Table]:
     Raises:
         UserError: there is no such file, or one cannot be read.
     """
-    return [_read(file, options) for file in list_files(path, options)]
+    return [_not_empty(read_file(file, options)) for file in list_files(path, options)]
 
 
 def list_files(path: str, options: FileOptions) -> list[Path]:
@@ -101,7 +102,8 @@ def list_files(path: str, options: FileOptions) -> list[Path]:
     return files
 
 
-def _read(path: Path, options: FileOptions) -> Table:
+def read_file(path: Path, options: FileOptions) -> Table:
+    """Read a file, which may have no rows. Raises `UserError` if it cannot be read, or its format is unknown."""
     where, format = display_path(path), options.format_of(path)
     if format is None:
         raise UserError(
@@ -123,6 +125,8 @@ def _bytes_of(path: Path, where: str) -> bytes:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except FileNotFoundError as error:
+        raise UserError(f"file not found: {where}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -205,7 +209,7 @@ def _csv(text: str, delimiter: str, quoting: bool, where: str) -> Table:
     if delimiter == "\t":
         _warn_of_merged_rows(text_lines, lines, len(header), where)
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
-    return _not_empty(Table(where, dict(zip(header, columns, strict=True)), lines))
+    return Table(where, dict(zip(header, columns, strict=True)), lines)
 
 
 def _check_header(header: Sequence[str], where: str) -> None:
@@ -289,7 +293,7 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 def _table(rows: Sequence[Mapping[str, Any]], where: str, lines: Sequence[int] | None) -> Table:
     """Return objects as a table; a key that an object lacks is null."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return _not_empty(Table(where, {name: [row.get(name) for row in rows] for name in names}, lines))
+    return Table(where, {name: [row.get(name) for row in rows] for name in names}, lines, content=rows)
 
 
 def _parquet(content: bytes, where: str) -> Table:
@@ -301,7 +305,10 @@ def _parquet(content: bytes, where: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{where}: not a parquet file: {str(error).splitlines()[0]}") from error
     _check_header(table.column_names, where)
-    return _not_empty(Table(where, {name: table[name].to_pylist() for name in table.column_names}))
+    columns = {
+        name: LazyCells(len(table), table[name].to_pylist, f"{where}, column {name!r}") for name in table.column_names
+    }
+    return Table(where, columns, content=table)
 
 
 def _not_empty(table: Table) -> Table:

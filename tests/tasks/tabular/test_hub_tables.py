@@ -1,9 +1,11 @@
 """Tasks on data sets in the hub's layout."""
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.hub_layout import write_dataset
+from tests.support.odd_columns import odd_table
 
 ROWS = {"text": ["x", "y", "z"], "label": [1, 0, 1], "text_label": ["a", "b", "a"]}
 
@@ -51,6 +53,18 @@ def test_class_numbers_have_the_names_of_the_data_set(files, data, labels, names
     task = files.task(**data, labels=labels)
     assert task.labels == names
     assert task.load(task.default_source).train["label"][:] == numbers
+
+
+def test_values_that_python_lacks_are_an_error_of_their_column_alone(files, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", files.folder / "cache")
+    (files.folder / "data").mkdir()
+    rows = odd_table("a time after the year 9999", text=["w", "x", "y", "z"], label=["a", "b"] * 2)
+    for split in ("train", "validation"):
+        pq.write_table(rows, files.folder / "data" / f"{split}.parquet")
+    task = files.task(data="data")
+    assert task.load(task.default_source).train["label"][:] == [0, 1, 0, 1]
+    (problem,) = files.problems(data="data", label="odd")
+    assert "split 'train', column 'odd': its values cannot be read" in problem
 
 
 def test_splits_and_columns_are_named_in_messages(files, data):

@@ -4,10 +4,12 @@ import gzip
 import json
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from harness.api.errors import UserError
 from harness.tasks.tabular.table_files import FileOptions, read_tables
+from tests.support.odd_columns import ODD, odd_table
 
 TEXTS = ["plain", "two\nlines", 'a "quote", and a comma', "tab\there", "emoji 🎬👩‍🎤 é", "x" * 300_000]
 LABELS = ["a", "b", "a", "b", "a", "b"]
@@ -154,6 +156,16 @@ def test_a_header_with_another_delimiter_is_an_error_that_names_it(tmp_path, del
     with pytest.raises(UserError, match="the header is one cell") as error:
         read_tables(str(file), FileOptions())
     assert f"set `delimiter` to {delimiter!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_values_that_python_lacks_are_an_error_of_their_column_alone(tmp_path, name):
+    pq.write_table(odd_table(name, text=list("abcd")), tmp_path / "rows.parquet")
+    (table,) = read(tmp_path / "rows.parquet")
+    assert len(table) == 4
+    assert list(table.column("text", "text")) == list("abcd")
+    with pytest.raises(UserError, match=r"rows\.parquet, column 'odd': its values cannot be read"):
+        list(table.column("odd", "label"))
 
 
 def test_a_single_column_may_have_any_name(tmp_path):

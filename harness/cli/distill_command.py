@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.errors import Problem, UserError
 from harness.cli.command_setup import quiet_libraries
+from harness.cli.delimiter import delimiter
 from harness.cli.quantities import count, duration, seconds
 from harness.cli.text_lines import print_status
 
@@ -59,7 +60,7 @@ def distill_model(options: DistillOptions) -> int:
         folder=options.to or Path(f"{name}-distilled"),
         name=name,
         encoding=options.encoding,
-        delimiter=_delimiter(options.delimiter),
+        delimiter=delimiter(options.delimiter),
         text=options.text,
         text_pair=options.text_pair,
         label=options.label,
@@ -130,14 +131,6 @@ def _classes(pairs: Sequence[str]) -> dict[str, str]:
             raise UserError(Problem(f"{pair!r} is not VALUE=NAME, such as 5=positive", "--class"))
         parsed[value] = name
     return parsed
-
-
-def _delimiter(value: str | None) -> str | None:
-    """One character; a tab can be typed as ``\\t``."""
-    delimiter = "\t" if value == "\\t" else value
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise UserError(Problem(f"{value!r} is not a character between cells, such as ';' or \\t", "--delimiter"))
-    return delimiter
 
 
 def _validation(value: str) -> str | float:

@@ -14,8 +14,9 @@ from harness.cli.command_setup import quiet_libraries
 from harness.storage.run_lookup import find_run
 
 if TYPE_CHECKING:
-    from harness.prediction.file_predictions import FileOptions, Written
+    from harness.prediction.file_predictions import PredictionOptions, Written
     from harness.prediction.loaded_model import LoadedModel
+    from harness.tasks.tabular.table_files import FileOptions
 
 
 def predict_file(
@@ -23,13 +24,14 @@ def predict_file(
     file: Path,
     out: Path,
     results: Path,
-    options: FileOptions,
+    files: FileOptions,
+    options: PredictionOptions,
     *,
     device: str | None,
     trust_remote_code: bool,
     quiet: bool,
 ) -> None:
-    """Predict the rows of `file` and write them to `out`. Prints what was read and added on stderr.
+    """Predict the rows of `file`, read as `files` says, and write them to `out`. Prints on stderr what was done.
 
     Raises:
         UserError: the model or the file cannot be read, or a column is missing.
@@ -40,7 +42,7 @@ def predict_file(
     tables.format_of(out)
     if out.resolve() == file.resolve():
         raise UserError(Problem("is the input file, which is not replaced; write to another file", "--out"))
-    table = tables.read(file).storable(out)  # an error now, and not after all rows are predicted
+    table = tables.read(file, files).storable(out)  # an error now, and not after all rows are predicted
     import torch
 
     from harness.planning.devices import best_device, refuse_absent

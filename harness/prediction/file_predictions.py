@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FileOptions:
+class PredictionOptions:
     """How a file is predicted: the names of its text columns, and whether to add the probability of every class."""
 
     text: str | None = None
@@ -41,7 +41,7 @@ def predict_file(
     table: Table,
     out: Path,
     device: torch.device,
-    options: FileOptions,
+    options: PredictionOptions,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Written:
     """Predict every row of `table`, and write it with the columns of `predictions.predict` to `out`.

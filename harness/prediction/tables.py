@@ -1,4 +1,4 @@
-"""Reads and writes tables as CSV, TSV, JSON lines or parquet, by extension. Rows and columns keep their order."""
+"""Tables that are read, extended by columns and written. Rows and columns keep their order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, nearest
 from harness.storage import atomic_writes
-from harness.storage.disk_errors import explained
+from harness.tasks.tabular import table_files
+from harness.tasks.tabular.lazy_cells import python_values
+from harness.tasks.tabular.table_files import FileOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
-"""Extensions of tables."""
+"""Extensions of tables that can be written."""
 
 Objects = Sequence[Mapping[str, Any]]
 
@@ -29,8 +31,8 @@ class Table:
 
     Attributes:
         names: names of the columns.
-        content: typed columns; or the objects of JSON lines, which may lack names and have values of any types, and
-            which Arrow would change.
+        content: the typed columns of parquet; or rows, of which those of JSON may lack names and have values of any
+            types, and which Arrow would change.
     """
 
     names: Sequence[str]
@@ -40,26 +42,31 @@ class Table:
         return len(self.content)
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column; None where a row has none."""
+        """The values of a column; None where a row has none. Raises `UserError` as `python_values`."""
         if isinstance(self.content, Sequence):
             return [row.get(name) for row in self.content]
-        values: list[Any] = self.content[name].to_pylist()
-        return values
+        cells = self.content[name]
+        return python_values(cells.to_pylist, f"column {name!r} ({cells.type})")
 
     def rows(self) -> Objects:
-        """The rows, name -> value."""
+        """The rows, name -> value. Raises `UserError` as `column`."""
         if isinstance(self.content, Sequence):
             return self.content
-        rows: list[dict[str, Any]] = self.content.to_pylist()
-        return rows
+        return _rows({name: self.column(name) for name in self.names})
 
     def storable(self, path: Path) -> Table:
-        """The table as a file at `path` can hold it: with typed columns for parquet, else as it is.
+        """The table as a file at `path` can hold it: with typed columns for parquet, else with rows.
 
         Raises:
-            UserError: the extension is unknown, or parquet cannot hold a column.
+            UserError: the extension is unknown, or the format cannot hold a column.
         """
-        return Table(self.names, self.arrow()) if format_of(path) == ".parquet" else self
+        if format_of(path) == ".parquet":
+            return Table(self.names, self.arrow())
+        try:
+            return Table(self.names, self.rows())
+        except UserError as error:
+            remedy = "; or write to a .parquet file, which can hold them"
+            raise UserError(*(Problem(one.message + remedy, one.where) for one in error.problems)) from error
 
     def arrow(self) -> pa.Table:
         """The typed columns.
@@ -110,27 +117,29 @@ class Table:
         return table
 
 
-def read(path: Path) -> Table:
+def read(path: Path, options: FileOptions | None = None) -> Table:
     """Read a table. The values of CSV and TSV files are strings, as they are in the file.
 
     Raises:
-        UserError: the extension is unknown, the file does not exist, or it cannot be parsed.
+        UserError: the file does not exist, cannot be parsed, or has characters that cannot be written.
     """
-    import pyarrow as pa
+    table = table_files.read_file(path, options or FileOptions())
+    if table.content is not None and not isinstance(table.content, Sequence):
+        return Table(list(table.columns), table.content)
+    rows = _rows(table.columns) if table.content is None else table.content
+    for row, content in enumerate(rows):
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            place = f"line {table.lines[row]}" if table.lines else f"row {row}"
+            half = ascii(error.object[error.start])
+            message = f"{table.where}, {place}: has half of a surrogate pair, {half}, which is no character"
+            raise UserError(message) from error
+    return Table(list(table.columns), rows)
 
-    reader = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[format_of(path)]
-    try:
-        with explained(path, can_be_missing=True):
-            table: Table = reader(path)
-    except FileNotFoundError:
-        raise UserError(Problem("there is no such file", str(path))) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            Problem(f"is not UTF-8 (byte {error.object[error.start]:#04x}); convert the file to UTF-8", str(path))
-        ) from error
-    except (ValueError, csv.Error, pa.ArrowException) as error:
-        raise UserError(Problem(f"cannot be read: {error}", str(path))) from error
-    return table
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> Objects:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def write(table: Table, path: Path) -> None:
@@ -149,59 +158,6 @@ def format_of(path: Path) -> str:
     if extension not in FORMATS:
         raise UserError(Problem(f"unknown extension {path.suffix!r}; {nearest(extension, FORMATS)}", str(path)))
     return extension
-
-
-def _read_csv(path: Path) -> Table:
-    import pyarrow as pa
-
-    csv.field_size_limit(2**31 - 1)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file, delimiter=_delimiter(path), strict=True))
-    if not rows:
-        raise ValueError("it is empty; the first line must name the columns")
-    header, *content = rows
-    if len({*header}) < len(header):
-        raise ValueError(f"its first line names a column twice: {', '.join(header)}")
-    content = [row for row in content if row]  # blank lines
-    for number, row in enumerate(content, start=1):
-        if len(row) != len(header):
-            raise ValueError(
-                f"row {number} has {len(row)} values, expected {len(header)} (the columns of the first line)"
-            )
-    columns = zip(*content, strict=True) if content else ([] for _ in header)
-    arrays = [pa.array(values, pa.string()) for values in columns]
-    return Table(header, pa.table(arrays, names=header))
-
-
-def _read_jsonl(path: Path) -> Table:
-    rows = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                rows.append(_object(line, number))
-    return Table(list(dict.fromkeys(name for row in rows for name in row)), rows)
-
-
-def _object(line: str, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"line {number} is not valid JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f'line {number}: expected a JSON object, such as {{"text": "..."}}')
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])
-        raise ValueError(f"line {number} has half of a surrogate pair, {half}, which is no character") from error
-    return row
-
-
-def _read_parquet(path: Path) -> Table:
-    from pyarrow import parquet
-
-    content = parquet.ParquetFile(path).read()
-    return Table(content.column_names, content)
 
 
 def _delimiter(path: Path) -> str:

@@ -107,9 +107,15 @@ def _guess(table: Table, paired: bool | None) -> Columns:
 
 def _columns_of_texts(table: Table) -> list[str]:
     """The columns of strings that are no numbers, as far as the first hundred show."""
-    columns = {name: table.column(name) for name in table.names}
-    strings = [name for name, values in columns.items() if all(value is None or _is_string(value) for value in values)]
-    return [name for name in strings if not all(map(_is_number, columns[name][:100]))]
+    return [name for name in table.names if _may_be_texts(table, name)]
+
+
+def _may_be_texts(table: Table, name: str) -> bool:
+    try:
+        values = table.column(name)
+    except UserError:
+        return True  # its values are invalid; the error is told if it is the column
+    return all(value is None or _is_string(value) for value in values) and not all(map(_is_number, values[:100]))
 
 
 def texts_of(table: Table, name: str, *, words: bool = False) -> Sequence[Any]:

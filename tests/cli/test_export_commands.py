@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from pyarrow import parquet
 
 from harness.cli import app
 from harness.storage.plan_file import PlannedRun, PlannedTask
@@ -16,6 +17,7 @@ from harness.storage.store import Store
 from harness.tasks.glue import COLUMNS, TASKS
 from tests.prediction.test_glue_submission import OFFICIAL, check_official
 from tests.support.hub_layout import write_dataset
+from tests.support.odd_columns import odd_table
 from tests.support.results_factory import plan, run_record
 from tests.support.stored_students import MAX_LENGTH, TEXTS, fill_with_students
 from tests.support.tiny_checkpoints import save_checkpoint
@@ -98,17 +100,33 @@ def test_a_run_of_an_incomplete_row_can_be_exported(tmp_path, call):
     assert "It was named by its key." in (tmp_path / "m" / "README.md").read_text()
 
 
+def test_predict_reads_the_encoding_and_the_delimiter_that_are_given(tmp_path, call):
+    save_checkpoint(tmp_path / "m", "classification")
+    table, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    table.write_text("review;n\nDélivré, à temps;1\n", encoding="latin-1")
+    code, _, errors = call("predict", tmp_path / "m", table, "--out", out, "--encoding", "latin-1", "--delimiter", ";")
+    assert code == 0, errors
+    assert pd.read_csv(out)["review"].tolist() == ["Délivré, à temps"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{folder}/absent", "in.csv", "--out", "out.csv"], "there is no folder"),
         (["abc123", "in.csv", "--out", "out.csv"], "no run below {results} has a key that starts with 'abc123'"),
-        (["{folder}/m", "absent.csv", "--out", "out.csv"], "absent.csv: there is no such file"),
+        (["{folder}/m", "absent.csv", "--out", "out.csv"], "file not found: absent.csv"),
         (["{folder}/m", "in.csv", "--out", "out.xlsx"], "unknown extension '.xlsx'"),
         (["{folder}/m", "in.csv", "--out", "in.csv"], "--out: is the input file, which is not replaced"),
         (["{folder}/m", "in.csv", "--out", "out.csv", "--text", "texd"], "no column 'texd'; did you mean 'text'"),
         (["{folder}/m", "in.csv", "--out", "out.csv", "--device", "tpu"], "there is no tpu here"),
         (["{folder}/absent", "in.jsonl", "--out", "out.parquet"], "column 'other': parquet cannot hold its values"),
+        (
+            ["{folder}/absent", "odd.parquet", "--out", "out.csv"],
+            "column 'odd' (duration[s]): its values cannot be read",
+        ),
+        (["{folder}/m", "latin.csv", "--out", "out.csv", "--encoding", "latin-1"], "set `delimiter` to ';'"),
+        (["{folder}/m", "latin.csv", "--out", "out.csv", "--delimiter", ";"], "set `encoding` to"),
+        (["{folder}/m", "in.csv", "--out", "out.csv", "--delimiter", ";;"], "--delimiter: ';;' is not a character"),
     ],
 )
 def test_predict_that_is_refused(results, tmp_path, call, monkeypatch, arguments, message):
@@ -117,6 +135,8 @@ def test_predict_that_is_refused(results, tmp_path, call, monkeypatch, arguments
     save_checkpoint(tmp_path / "m", "classification")
     Path("in.csv").write_text("text,other\na,b\n")
     Path("in.jsonl").write_text('{"text": "a", "other": {}}\n')
+    Path("latin.csv").write_text("text;n\nà temps;1\n", encoding="latin-1")
+    parquet.write_table(odd_table("a large duration", text=list("abcd")), "odd.parquet")
     arguments = [argument.format(folder=tmp_path) for argument in arguments]
     code, printed, errors = call("predict", *arguments, "--results", results)
     assert (code, printed) == (2, "")

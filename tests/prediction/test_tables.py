@@ -1,5 +1,6 @@
 """Tables keep rows, columns and values in every format."""
 
+import gzip
 import json
 
 import pyarrow as pa
@@ -8,6 +9,8 @@ from pyarrow import parquet
 
 from harness.api.errors import UserError
 from harness.prediction import tables
+from harness.tasks.tabular.table_files import FileOptions
+from tests.support.odd_columns import ODD, odd_table
 
 
 def typed(columns):
@@ -69,7 +72,7 @@ def test_values_without_a_type_of_parquet_are_no_parquet_column(tmp_path, values
     table = tables.Table(["text", "odd"], [{"text": "a", "odd": value} for value in values])
     with pytest.raises(UserError, match=r"column 'odd': parquet cannot hold its values .* \.jsonl file"):
         tables.write(table, tmp_path / "a.parquet")
-    assert table.storable(tmp_path / "a.jsonl") is table
+    assert table.storable(tmp_path / "a.jsonl").rows() is table.rows()
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
@@ -94,16 +97,12 @@ def test_a_new_column_never_replaces_one(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "text\n", r"unknown extension '.txt'; "),
-        ("a.csv", "", "it is empty; the first line must name the columns"),
-        ("a.csv", "a,b\n1,2\n3\n", "row 2 has 1 values, expected 2"),
-        ("a.csv", "a,a\n1,2\n", "names a column twice: a, a"),
-        ("a.csv", 'a\n"open\n', "cannot be read: unexpected end of data"),
-        ("a.jsonl", '{"a": 1}\n[1]\n', "line 2: expected a JSON object"),
-        ("a.jsonl", "{a: 1}\n", "line 1 is not valid JSON"),
-        ("a.jsonl", '{"a": 1}\n{"a": ["\\ud83d"]}\n', r"line 2 has half of a surrogate pair, '\\ud83d'"),
-        ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON"),
-        ("a.parquet", "no parquet", "cannot be read"),
+        ("a.txt", "text\n", r"unknown suffix '.txt'; "),
+        ("a.csv", "a,b\n1,2\n3\n", "line 3: found 1 cells, expected 2"),
+        ("a.csv", "review;stars\nLong, dull;1\n", "set `delimiter` to ';'"),
+        ("a.csv", "review\tstars\nLong, dull\t1\n", r"set `delimiter` to '\\t'"),
+        ("a.jsonl", '{"a": 1}\n{"a": ["\\ud83d"]}\n', r"a.jsonl, line 2: has half of a surrogate pair, '\\ud83d'"),
+        ("a.json", '[{"a": 1}, {"\\ud83d": 2}]', r"a.json, row 1: has half of a surrogate pair, '\\ud83d'"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, content, message):
@@ -113,7 +112,7 @@ def test_files_that_cannot_be_read(tmp_path, name, content, message):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match=r"file not found: .*a\.csv"):
         tables.read(tmp_path / "a.csv")
 
 
@@ -126,5 +125,37 @@ def test_jsonl_is_not_escaped(tmp_path):
 
 def test_a_file_that_is_not_utf8_says_so(tmp_path):
     (tmp_path / "latin.csv").write_bytes("text\ndélivré\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"is not UTF-8 .byte 0xe9.; convert the file"):
+    with pytest.raises(UserError, match=r"byte 0xe9 .* is not valid utf-8; set `encoding`"):
         tables.read(tmp_path / "latin.csv")
+
+
+def test_encodings_delimiters_and_formats_are_those_of_data_files(tmp_path):
+    rows = [{"text": "délivré; à temps", "n": "1"}]
+    (tmp_path / "a.csv").write_bytes('text;n\n"délivré; à temps";1\n'.encode("latin-1"))
+    assert tables.read(tmp_path / "a.csv", FileOptions(encoding="latin-1", delimiter=";")).rows() == rows
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert tables.read(tmp_path / "a.json").rows() == rows
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows[0]).encode()))
+    assert tables.read(tmp_path / "a.jsonl.gz").rows() == rows
+
+
+@pytest.mark.parametrize("extension", tables.FORMATS)
+def test_a_table_may_have_no_rows(tmp_path, extension):
+    (tmp_path / "a.csv").write_text("text,n\n")
+    tables.write(tables.read(tmp_path / "a.csv").storable(tmp_path / f"b{extension}"), tmp_path / f"b{extension}")
+    assert tables.read(tmp_path / f"b{extension}").rows() == []
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_values_that_python_lacks_are_copied_to_parquet_and_no_other_format(tmp_path, name):
+    parquet.write_table(odd_table(name, text=list("abcd")), tmp_path / "a.parquet")
+    table = tables.read(tmp_path / "a.parquet")
+    assert table.column("text") == list("abcd")
+    written, _ = table.storable(tmp_path / "b.parquet").with_columns({"label": list("efgh")})
+    tables.write(written, tmp_path / "b.parquet")
+    assert parquet.read_table(tmp_path / "b.parquet")["odd"].type == ODD[name].type
+    for extension in (".csv", ".tsv", ".jsonl"):
+        with pytest.raises(
+            UserError, match=r"column 'odd' \(\w.*\): its values cannot be read .* write to a \.parquet file"
+        ):
+            table.storable(tmp_path / f"b{extension}")

@@ -6,6 +6,7 @@ import pytest
 from harness.api.errors import UserError
 from harness.prediction import text_columns
 from harness.prediction.tables import Table
+from tests.support.odd_columns import ODD, odd_table
 
 
 def typed(columns):
@@ -46,6 +47,17 @@ def test_half_of_a_usual_pair_is_refused_if_the_model_may_read_pairs(paired):
         assert find(*names, text="Premise", paired=paired) == ("Premise",)
     assert find(*names, text="Premise", text_pair="", paired=paired) == ("Premise",)
     assert find("text", "text_pair", text_pair="", paired=paired) == ("text",)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_columns_that_python_cannot_read_are_texts_only_if_they_are_named(name):
+    odd = odd_table(name, comment=["a text"] * 4)
+    values = Table(odd.column_names, odd)
+    assert text_columns.find(values, text="comment", text_pair=None, paired=None) == ("comment",)
+    with pytest.raises(UserError, match="cannot guess which column holds the text; name it"):
+        text_columns.find(values, text=None, text_pair=None, paired=None)
+    with pytest.raises(UserError, match=r"column 'odd' \(\w.*\): its values cannot be read"):
+        text_columns.texts_of(values, "odd")
 
 
 def test_given_columns():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.commands.shared_options import Plugins
+from harness.cli.commands.shared_options import Delimiter, Encoding, Plugins
 
 app = typer.Typer()
 
@@ -26,15 +26,8 @@ def distill(
         Path | None, typer.Option("--to", metavar="DIR", help="where everything is written; default: NAME-distilled")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
-    encoding: Annotated[
-        str, typer.Option("--encoding", help="encoding of text files, such as latin-1 or cp1252")
-    ] = "utf-8",
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            "--delimiter", metavar="CHAR", help="character that separates the cells of CSV files, such as ';'"
-        ),
-    ] = None,
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
     text_pair: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.commands.shared_options import Overrides, Plugins, Results, SuiteArgument
+from harness.cli.commands.shared_options import Delimiter, Encoding, Overrides, Plugins, Results, SuiteArgument
 
 app = typer.Typer()
 
@@ -112,11 +112,13 @@ def predict(
             metavar="MODEL | RUN", help="a folder with a model, a hub id, or the key of a run (its beginning suffices)"
         ),
     ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table: .csv, .tsv, .jsonl or .parquet")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table: CSV, TSV, JSON, JSONL or parquet")],
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE", help="where to write the table with the predictions, in any of these"),
+        typer.Option("--out", metavar="FILE", help="the table with predictions: .csv, .tsv, .jsonl or .parquet"),
     ],
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
     text: Annotated[
         str | None,
         typer.Option(
@@ -148,11 +150,16 @@ def predict(
 
     harness predict 5239a0 pairs.jsonl --text premise --text-pair hypothesis --out predicted.parquet --scores
     """
+    from harness.cli import delimiter as delimiters
     from harness.cli.predict_command import predict_file
-    from harness.prediction.file_predictions import FileOptions
+    from harness.prediction.file_predictions import PredictionOptions
+    from harness.tasks.tabular.table_files import FileOptions
 
-    options = FileOptions(text, text_pair, scores, batch_size)
-    predict_file(model, file, out, results, options, device=device, trust_remote_code=trust_remote_code, quiet=quiet)
+    files = FileOptions(encoding=encoding, delimiter=delimiters.delimiter(delimiter))
+    options = PredictionOptions(text, text_pair, scores, batch_size)
+    predict_file(
+        model, file, out, results, files, options, device=device, trust_remote_code=trust_remote_code, quiet=quiet
+    )
 
 
 @app.command()

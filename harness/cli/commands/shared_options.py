@@ -31,6 +31,11 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="PATH", help="load a plugin: a .py file or a folder; repeatable"),
 ]
+Encoding = Annotated[str, typer.Option("--encoding", help="encoding of text files, such as latin-1 or cp1252")]
+Delimiter = Annotated[
+    str | None,
+    typer.Option("--delimiter", metavar="CHAR", help="character that separates the cells of CSV files, such as ';'"),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

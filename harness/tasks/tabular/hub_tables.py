@@ -24,7 +24,8 @@ def read_split(source: str, config: str | None, revision: str | None, split: str
 
 
 def _cells(rows: Dataset, column: str, where: str) -> LazyCells:
-    return LazyCells(len(rows), lambda: list(rows[column][:]), f"{where}, column {column!r}")
+    type = rows.data.schema.field(column).type
+    return LazyCells(len(rows), lambda: list(rows[column][:]), f"{where}, column {column!r} ({type})")
 
 
 def _class_names(feature: Any) -> list[str]:

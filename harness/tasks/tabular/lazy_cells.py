@@ -14,7 +14,7 @@ def python_values(convert: Callable[[], list[Any]], where: str) -> list[Any]:
 
     Args:
         convert: the conversion, such as the `to_pylist` of a pyarrow array.
-        where: the column, as messages name it.
+        where: the column and its type, as messages name them.
 
     Raises:
         UserError: Python has no object for a value, such as a time after the year 9999 or one in an unknown time zone,

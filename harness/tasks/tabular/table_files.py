@@ -306,7 +306,8 @@ def _parquet(content: bytes, where: str) -> Table:
         raise UserError(f"{where}: not a parquet file: {str(error).splitlines()[0]}") from error
     _check_header(table.column_names, where)
     columns = {
-        name: LazyCells(len(table), table[name].to_pylist, f"{where}, column {name!r}") for name in table.column_names
+        name: LazyCells(len(cells), cells.to_pylist, f"{where}, column {name!r} ({cells.type})")
+        for name, cells in zip(table.column_names, table.columns, strict=True)
     }
     return Table(where, columns, content=table)
 

@@ -64,7 +64,7 @@ def test_values_that_python_lacks_are_an_error_of_their_column_alone(files, monk
     task = files.task(data="data")
     assert task.load(task.default_source).train["label"][:] == [0, 1, 0, 1]
     (problem,) = files.problems(data="data", label="odd")
-    assert "split 'train', column 'odd': its values cannot be read" in problem
+    assert "split 'train', column 'odd' (timestamp[us]): its values cannot be read" in problem
 
 
 def test_splits_and_columns_are_named_in_messages(files, data):

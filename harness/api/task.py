@@ -82,7 +82,7 @@ class Task:
             depend on it.
         percent: whether boards print the score as it is, because it is from 0 to 100, or an error in a unit of its own
             (with `higher_is_better` false); else it is a fraction, which boards multiply by 100. None: True for
-            QA, False for other kinds.
+            QA and where a lower score is better, else False.
         unanswerable: QA: whether questions may have no answer. Only then can "no answer" be predicted.
         diagnostic: whether the task only diagnoses students of another task: it is on the board but in no average and
             no rank.
@@ -125,8 +125,8 @@ class Task:
 
     @property
     def in_percent(self) -> bool:
-        """`percent`, or its default for this kind of task."""
-        return self.kind == "qa" if self.percent is None else self.percent
+        """`percent`, or its default for this kind and direction."""
+        return (self.kind == "qa" or not self.higher_is_better) if self.percent is None else self.percent
 
     @property
     def num_labels(self) -> int:

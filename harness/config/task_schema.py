@@ -86,6 +86,8 @@ class TaskSpec(Strict):
         "labels": _RESOLVED,
         "metrics": _RESOLVED,
         "score": _RESOLVED,
+        "higher_is_better": "in the keys of runs that choose an epoch or settings by the score; others do not use it",
+        "percent": "how boards print the score",
     }
 
     kind: Kind = Field(description="what is predicted for an example")
@@ -149,6 +151,14 @@ class TaskSpec(Strict):
         None, description="metrics to compute; default: the usual ones of the kind"
     )
     score: Cells | None = Field(None, description="the metric on the board; default: the first of `metrics`")
+    higher_is_better: bool | None = Field(
+        None, description="whether a higher score is better; required if the score is a metric of a plugin"
+    )
+    percent: bool | None = Field(
+        None,
+        description="score of a plugin's metric: whether boards print it as it is, because it is from 0 to 100 or an"
+        " error in a unit of its own; else they multiply it by 100; default: if lower is better",
+    )
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:

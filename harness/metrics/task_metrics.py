@@ -35,14 +35,11 @@ ERRORS = frozenset({"mse", "mae"})
 
 @dataclass(frozen=True)
 class TaskMetrics:
-    """The metrics of a declared task: names of registered metrics, and the value that is its score."""
+    """The metrics of a declared task: names of registered metrics, the value that is its score, and its direction."""
 
     names: tuple[str, ...]
     score: str
-
-    @property
-    def higher_is_better(self) -> bool:
-        return self.score not in ERRORS
+    higher_is_better: bool
 
 
 def choose(
@@ -51,6 +48,8 @@ def choose(
     metrics: Sequence[str] | None,
     score: str | None,
     *,
+    higher_is_better: bool | None = None,
+    percent: bool | None = None,
     unanswerable: bool = False,
     registered: Collection[str] | None = None,
 ) -> TaskMetrics:
@@ -61,12 +60,15 @@ def choose(
         classes: number of its classes.
         metrics: names of values, or of metrics of plugins; None: the default ones.
         score: the value that is the score; None: the first of `metrics`.
+        higher_is_better: the direction of a score that a plugin's metric returns, which must be given: an error would
+            be ranked upside down. None for built-in values, whose direction is known.
+        percent: `Task.percent` of that score; None for built-in values.
         unanswerable: QA: whether questions may have no answer.
         registered: names of all registered metrics; those of plugins return a value of their own name. None: any name
             that no built-in metric has is allowed, for the suite to check.
 
     Raises:
-        UserError: a name is unknown or does not suit the task.
+        UserError: a name is unknown or does not suit the task, or the other arguments do not suit the score.
     """
     values = VALUES.get(kind, {})
     chosen = list(metrics or DEFAULTS[kind])
@@ -82,4 +84,17 @@ def choose(
     names = dict.fromkeys(values.get(name, name) for name in chosen)
     if unanswerable:
         names = {"squad_v2" if name == "squad" else name: None for name in names}
-    return TaskMetrics(tuple(names), score or chosen[0])
+    score = score or chosen[0]
+    if score in values:
+        _refuse_for_built_in(score, {"higher_is_better": higher_is_better, "percent": percent})
+        higher_is_better = score not in ERRORS
+    elif higher_is_better is None:
+        message = f"the score {score!r} is a metric of a plugin: say whether a higher one is better, true or false"
+        raise UserError(Problem(message, "higher_is_better"))
+    return TaskMetrics(tuple(names), score, higher_is_better)
+
+
+def _refuse_for_built_in(score: str, settings: Mapping[str, bool | None]) -> None:
+    for name, value in settings.items():
+        if value is not None:
+            raise UserError(Problem(f"only for scores of plugins; that of {score!r} is known; leave the key out", name))

@@ -107,6 +107,7 @@ def test_ranks_best_epochs_and_tuning_minimize_the_error(bright):
     assert study.chosen.score == min(trial.score for trial in study.trials) < study.default.score
     assert study.parts["tuning"]["better"] == "less"
     assert "Lower is better." in text
+    assert rows["near"].average.mean == pytest.approx(records["near"].score)  # an error is no share: not times 100
 
 
 def test_a_teacher_above_its_floor_fails(bright):

@@ -63,5 +63,7 @@ def test_built_in_metrics_of_other_kinds_are_refused(kind, registered):
 
 def test_metrics_of_plugins_are_allowed_for_every_kind():
     for kind in VALUES:
-        assert choose(kind, 2, ["kappa"], None, registered=[*METRICS, "kappa"]).names == ("kappa",)
-        assert choose(kind, 2, ["kappa"], None).names == ("kappa",)
+        assert choose(kind, 2, ["kappa"], None, higher_is_better=True, registered=[*METRICS, "kappa"]).names == (
+            "kappa",
+        )
+        assert choose(kind, 2, ["kappa"], None, higher_is_better=False).names == ("kappa",)

@@ -135,7 +135,14 @@ def declared_task(
     declaration = replace(declaration, classes=classes)
     names = classes.names if classes else ()
     chosen = task_metrics.choose(
-        spec.kind, len(names), spec.metrics, spec.score, unanswerable=spec.unanswerable, registered=metrics
+        spec.kind,
+        len(names),
+        spec.metrics,
+        spec.score,
+        higher_is_better=spec.higher_is_better,
+        percent=spec.percent,
+        unanswerable=spec.unanswerable,
+        registered=metrics,
     )
     weights = _class_weights(spec, names)
     return Task(
@@ -152,7 +159,7 @@ def declared_task(
         standardize=spec.standardize,
         paired=spec.text_pair is not None,
         higher_is_better=chosen.higher_is_better,
-        percent=True if not chosen.higher_is_better else None,
+        percent=spec.percent,
         unanswerable=spec.unanswerable,
         class_weights=weights,
         key_parts=_key_parts(spec, names, chosen),

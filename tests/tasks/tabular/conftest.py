@@ -25,9 +25,9 @@ class Files:
         return path
 
     def task(self, **declaration):
-        """The declared task; without `kind` a classification."""
+        """The declared task; without `kind` a classification. Plugins have registered the metric `loss`."""
         spec = TaskSpec.model_validate({"kind": "classification", **declaration})
-        return declared_task("reviews", spec, lambda key, value: str(self.folder / value), metrics=())
+        return declared_task("reviews", spec, lambda key, value: str(self.folder / value), metrics=["loss"])
 
     def load(self, **declaration):
         """The splits of the declared task."""

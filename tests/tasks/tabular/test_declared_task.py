@@ -185,6 +185,28 @@ def test_metrics_and_score(files):
         files.task(**REVIEWS, labels=[1, 2, 5], metrics=["f1"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "in_percent"),
+    [
+        ({"higher_is_better": True}, False),
+        ({"higher_is_better": True, "percent": True}, True),
+        ({"higher_is_better": False}, True),
+        ({"higher_is_better": False, "percent": False}, False),
+    ],
+)
+def test_a_score_of_a_plugin_has_the_direction_that_the_task_declares(files, settings, in_percent):
+    files.write("reviews.csv", STARS)
+    task = files.task(**REVIEWS, metrics=["loss", "accuracy"], **settings)
+    assert (task.score, task.higher_is_better, task.in_percent) == ("loss", settings["higher_is_better"], in_percent)
+    with pytest.raises(UserError, match="the score 'loss' is a metric of a plugin: say whether a higher one is better"):
+        files.task(**REVIEWS, metrics=["loss", "accuracy"])
+    assert files.task(**REVIEWS, metrics=["accuracy", "loss"]).higher_is_better
+    for key, value in settings.items():
+        with pytest.raises(UserError, match="only for scores of plugins; that of 'accuracy' is known") as refusal:
+            files.task(**REVIEWS, metrics=["accuracy", "loss"], **{key: value})
+        assert refusal.value.problems[0].where == key
+
+
 def test_key_parts_hold_what_a_user_may_edit(files):
     files.write("reviews.csv", STARS)
     plain = files.task(**REVIEWS).key_parts

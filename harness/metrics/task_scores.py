@@ -73,8 +73,8 @@ def evaluate_outputs(
         split: name of the split, for the frame.
 
     Raises:
-        UserError: a metric of the task is not registered, no metric returns its score, or some labels are hidden and
-            others are not.
+        UserError: a metric of the task is not registered, no metric returns its score, two return a value of the same
+            name, or some labels are hidden and others are not.
         ValueError: an output is not finite.
     """
     import pandas as pd
@@ -158,7 +158,13 @@ def _compute(
     for name in task.metrics:
         if name not in metrics:
             raise UserError(f"task {task.name!r}: unknown metric {name!r}: {nearest(name, metrics)}")
-        values |= metrics[name]().compute(predictions=predictions, references=labels)
+        returned = metrics[name]().compute(predictions=predictions, references=labels)
+        if twice := sorted(values.keys() & returned.keys()):
+            raise UserError(
+                f"task {task.name!r}: the metric {name!r} returns a value {twice[0]!r}, and so does another one of"
+                f" {', '.join(task.metrics)}; a metric of a plugin returns a value of its own name"
+            )
+        values |= returned
     if task.score not in values:
         raise UserError(
             f"task {task.name!r}: no metric returns the score {task.score!r}: {nearest(task.score, values)}"

@@ -42,6 +42,18 @@ def test_classification():
     ]
 
 
+def test_two_metrics_that_return_the_same_name_are_an_error():
+    class Mine:
+        def compute(self, predictions, references):
+            return {"mine": 0.0, "accuracy": 0.0}
+
+    rows = sentences([1, 1])
+    both = replace(task("classification"), metrics=("accuracy", "mine"))
+    encoded = encode(rows, both, TOKENIZER, 32)
+    with pytest.raises(UserError, match="'mine' returns a value 'accuracy', and so does another one of accuracy, mine"):
+        evaluate_outputs(both, rows, encoded, np.float32([[0, 2], [1, 0]]), METRICS | {"mine": Mine})
+
+
 def test_regression():
     scored = score("regression", sentences([0.5, 4.0]), lambda _: np.float32([[1.5], [1.0]]))
     assert scored.metrics == pytest.approx({"pearson": -1.0, "spearmanr": -1.0})

@@ -73,10 +73,16 @@ def folder_or_hub(value: str, folders: Iterable[Path]) -> str:
 
 
 def text_files(pattern: str) -> list[str]:
-    """List the files that match an absolute path with wildcards, sorted."""
+    """List the files that match an absolute path with wildcards, sorted.
+
+    Parts that exist as they are written are no wildcards, such as the folder ``data [1]``.
+    """
     path = Path(pattern)
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if existing == path:
+        return [str(path)]
     try:
-        return sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+        return sorted(map(str, existing.glob(str(path.relative_to(existing)))))
     except ValueError:  # `**` mixed with other characters: an error in Python 3.12 and older
         return []
 

@@ -18,6 +18,7 @@ from harness.execution import run_records, teacher_runs
 from harness.execution.context import JobContext
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.metrics import permuted_classes, prediction_scale
+from harness.metrics.prediction_scale import Location
 from harness.planning import Plan, TeacherJob
 from harness.storage.records import Scoring, TeacherRecord
 from harness.storage.store import Store
@@ -219,10 +220,14 @@ def _scale_warning(job: TeacherJob, predictions: DataFrame) -> str | None:
         return None
     return (
         f"teacher {job.row} predicts on another scale than that of {job.data.task.name}: its predictions correlate with"
-        f" the labels ({found.pearson:.2f}), but their mean is {found.predicted:.3g}, that of the labels"
-        f" {found.labels:.3g}; students that learn its predictions learn this scale, so give a teacher that was"
-        " fine-tuned on labels of this scale"
+        f" the labels ({found.pearson:.2f}), but they are {_spread(found.predicted)}, and the labels"
+        f" {_spread(found.labels)} (mean ± standard deviation); students that learn its predictions learn this scale,"
+        " so give a teacher that was fine-tuned on labels of this scale"
     )
+
+
+def _spread(location: Location) -> str:
+    return f"{location.mean:.3g} ± {location.deviation:.3g}"
 
 
 def _order_warning(job: TeacherJob, predictions: DataFrame) -> str | None:

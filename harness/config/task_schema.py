@@ -168,7 +168,7 @@ class TaskSpec(Strict):
         if isinstance(self.label, list) and self.kind != "multilabel":
             raise ValueError("`label` is a list of columns, which only multilabel tasks have; give one column")
         if self.kind == "token_classification" and isinstance(self.labels, dict):
-            raise ValueError("`labels` of token_classification is a list of types of entities, or of tags")
+            raise ValueError("`labels` of token_classification is a list of tags, or of types of entities")
         if isinstance(self.label, list) and self.separator is not None:
             raise ValueError("`separator` splits one column of labels, but `label` lists one column for each class")
         return self

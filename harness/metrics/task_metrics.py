@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from harness.api.errors import Problem, UserError, nearest
 from harness.metrics.builtin_metrics import METRICS
 
+ENTITIES = "entity_f1"
+"""The registered metric of entities, whose tags must be in IOB2."""
+
 VALUES: Mapping[str, Mapping[str, str]] = {
     "classification": {name: name for name in ("accuracy", "f1", "f1_macro", "f1_micro", "matthews_correlation")},
     "multilabel": {name: name for name in ("f1_micro", "f1_macro", "subset_accuracy")},
     "regression": {"pearson": "pearson_spearman", "spearmanr": "pearson_spearman", "mse": "errors", "mae": "errors"},
     "token_classification": {
-        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), "entity_f1"),
+        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), ENTITIES),
         "token_accuracy": "token_accuracy",
     },
     "qa": {"f1": "squad", "exact": "squad"},
@@ -31,6 +34,12 @@ DEFAULTS: Mapping[str, Sequence[str]] = {
 
 ERRORS = frozenset({"mse", "mae"})
 """Values of which less is better. They are no shares, and boards show them as they are."""
+
+
+def has_entities(metrics: Sequence[str] | None, score: str | None) -> bool:
+    """Whether a token classification that declares these values computes any of entities."""
+    named = [*(metrics or DEFAULTS["token_classification"]), score]
+    return any(VALUES["token_classification"].get(name or "") == ENTITIES for name in named)
 
 
 @dataclass(frozen=True)

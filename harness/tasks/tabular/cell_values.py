@@ -152,16 +152,24 @@ def words(cell: Any) -> list[str]:
     return items
 
 
-def tag_texts(names: Sequence[str] = ()) -> Callable[[Any], list[str]]:
-    """Return the parser of the tags of a sentence, in IOB2. `names`: of the tags, if the file has their numbers."""
+def tag_texts(names: Sequence[str] = (), *, iob: bool = True) -> Callable[[Any], list[str]]:
+    """Return the parser of the tags of a sentence.
+
+    Args:
+        names: of the tags, if the file has their numbers.
+        iob: whether the tags mark entities; they are converted to IOB2. Others are taken as they are.
+    """
 
     def parse(cell: Any) -> list[str]:
         items = cell.split() if isinstance(cell, str) else cell
         if not isinstance(items, list):
             raise InvalidCellError(_shown(cell), "a list of tags, or tags with blanks between them")
         tags = [named(item, names) for item in items]
+        if not iob:
+            return tags
         if invalid := [tag for tag in tags if invalid_tag(tag)]:
-            raise InvalidCellError(short_repr(invalid[0]), "O, or a tag such as B-PER or I-PER")
+            expected = "O, or a tag such as B-PER or I-PER; other tags need `metrics: [token_accuracy]`"
+            raise InvalidCellError(short_repr(invalid[0]), expected)
         return to_iob2(tags)
 
     return parse

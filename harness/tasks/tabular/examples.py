@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
 from harness.config.task_schema import LabelValue, TaskSpec
+from harness.metrics import task_metrics
 from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 from harness.tasks.squad import EXPECTED
 from harness.tasks.tabular import cell_values
@@ -51,7 +52,7 @@ def classes_of(spec: TaskSpec, tables: Callable[[], Sequence[Table]]) -> ClassNa
     values = list(chain.from_iterable(texts for texts, _ in parsed))
     if not values and (problems := list(chain.from_iterable(found for _, found in parsed))):
         raise UserError(*problems)
-    if spec.kind != "token_classification":
+    if spec.kind != "token_classification" or not _is_iob(values):
         return sorted_classes(values, where)
     kinds = sorted({tag.partition("-")[2] for tag in values if tag != OUTSIDE})
     return sorted_tags(kinds, where)
@@ -61,9 +62,18 @@ def _tags_of(spec: TaskSpec) -> Sequence[LabelValue] | Mapping[str, str]:
     """Return the labels of the declaration; of types of entities, their tags in IOB2."""
     assert spec.labels is not None
     kinds = [str(label) for label in spec.labels]
-    if spec.kind == "token_classification" and all(map(invalid_tag, kinds)):
+    if spec.kind == "token_classification" and _has_entities(spec) and all(map(invalid_tag, kinds)):
         return iob2_tags(kinds)
     return spec.labels
+
+
+def _has_entities(spec: TaskSpec) -> bool:
+    return task_metrics.has_entities(spec.metrics, spec.score)
+
+
+def _is_iob(tags: Iterable[str]) -> bool:
+    """Whether tags mark entities, in any scheme; others, such as parts of speech, are classes as they are."""
+    return not any(map(invalid_tag, tags))
 
 
 def sorted_tags(kinds: Sequence[str], where: str) -> ClassNames:
@@ -81,7 +91,7 @@ def _label_column(spec: TaskSpec) -> str:
 def _label_texts(spec: TaskSpec, names: Sequence[str]) -> Callable[[Any], list[str]]:
     """Return the function from a cell of the label column to the texts of its labels."""
     if spec.kind == "token_classification":
-        return cell_values.tag_texts(names)
+        return cell_values.tag_texts(names, iob=_has_entities(spec))
     if spec.kind == "multilabel":
         texts_of = cell_values.label_texts(spec.separator)
         return lambda cell: texts_of(_with_names(cell, names))
@@ -234,12 +244,19 @@ def _flags(table: Table, labels: Sequence[str], classes: ClassNames) -> tuple[li
     return [sorted(set(row)) for row in rows], problems
 
 
+def _listed(spec: TaskSpec) -> Sequence[str]:
+    """Return the names of tag numbers: the declared tags, unless they are types of entities or numbers themselves."""
+    tags = [value_text(label) for label in spec.labels or ()]
+    types = _has_entities(spec) and all(map(invalid_tag, tags))
+    return () if types or any(tag.isdigit() for tag in tags) else tags
+
+
 def _tags(
     table: Table, spec: TaskSpec, classes: ClassNames, tokens: Sequence[Sequence[str] | None]
 ) -> tuple[list[Any], list[Problem]]:
     """Return the tag numbers of each sentence, as many as it has words. Other schemes are converted to IOB2."""
-    names = _used(table.class_names.get(spec.tags, ()), classes)
-    parse = cell_values.tag_texts(names)
+    names = _used(table.class_names.get(spec.tags, ()), classes) or _listed(spec)
+    parse = cell_values.tag_texts(names, iob=_is_iob(classes.names))
     changed = 0
 
     def numbers(pair: tuple[Any, Sequence[str] | None]) -> list[int]:

@@ -1,9 +1,12 @@
 """Examples of multilabel tasks and of token classification."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+
+from harness.plugin_host.contribution_checks import task_faults
 
 MULTILABEL = {"kind": "multilabel", "train": "rows", "validation": "rows"}
 CONLL = "-DOCSTART- -X- O\n\nAda NNP B-PER\nLovelace NNP I-PER\nlives VBZ O\nin IN O\nLondon NNP B-LOC\n\n\nIt PRP O\n"
@@ -151,6 +154,38 @@ def test_lists_of_words_and_tags(files):
     files.write("rows.json", json.dumps(rows))
     train = files.load(**NER | {"train": "rows.json", "validation": "rows.json"}).train
     assert (train["tokens"][1], train["tags"][:]) == (["It", "rained"], [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels", "names"),
+    [
+        ([["NOUN", "VERB"], "NOUN NOUN"], ["VERB", "NOUN"], ("VERB", "NOUN")),
+        ([["NOUN", "VERB"], "NOUN NOUN"], None, ("NOUN", "VERB")),
+        ([["O", "NOUN"], ["NOUN", "O"]], ["O", "NOUN"], ("O", "NOUN")),
+        ([["B-X", "NOUN"], ["I-X", "I-X"]], None, ("B-X", "I-X", "NOUN")),
+        ([[3, 7], [7, 3]], [7, 3], ("7", "3")),
+        ([[3, 7], [7, 3]], None, ("3", "7")),
+    ],
+)
+def test_tags_that_mark_no_entities_are_read_as_they_are(files, tags, labels, names):
+    files.write("rows.jsonl", "".join(json.dumps({"tokens": ["Ada", "sang"], "tags": row}) + "\n" for row in tags))
+    declared = NER | {"train": "rows.jsonl", "validation": "rows.jsonl", "labels": labels}
+    task = files.task(**declared, metrics=["token_accuracy"])
+    assert task.labels == names
+    read = [[task.labels[tag] for tag in row] for row in task.load(None).train["tags"][:]]
+    assert read == [[str(tag) for tag in (row.split() if isinstance(row, str) else row)] for row in tags]
+    assert not list(task_faults(task))
+    assert list(task_faults(replace(task, metrics=("token_accuracy", "entity_f1"))))
+    with_entities = {**declared, "metrics": ["token_accuracy", "entity_f1"], "labels": None}
+    assert "other tags need `metrics: [token_accuracy]`" in files.problems(**with_entities)[0]
+
+
+@pytest.mark.parametrize("labels", [["O", "B-PER", "I-PER"], ["NOUN", "VERB", "DET"]])
+def test_numbers_of_tags_are_those_of_the_declared_tags(files, labels):
+    files.write("rows.json", json.dumps([{"tokens": ["Ada", "sang", "x"], "tags": [1, 2, 0]}]))
+    declared = NER | {"train": "rows.json", "validation": "rows.json", "labels": labels}
+    assert files.load(**declared, metrics=["token_accuracy"]).train["tags"][:] == [[1, 2, 0]]
+    assert "found '1'" in files.problems(**declared | {"labels": ["PER"]})[0]
 
 
 SCHEMES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -53,6 +54,9 @@ _KINDS_OF = {
     "label": ("classification", "multilabel", "regression"),
 }
 """Field -> the kinds of task that have it."""
+
+_ROLES = ("text", "text_pair", "question", "context", "tokens", "label", "answers", "tags")
+"""The fields that name columns of inputs, then those of labels. Each kind of task has one of labels."""
 
 _IN_EXAMPLES = "the fingerprints of the examples are part of the key"
 _RESOLVED = "part of the key as resolved for the task"
@@ -194,3 +198,20 @@ class TaskSpec(Strict):
         if self.metrics and len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics: duplicate value in {', '.join(self.metrics)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        """Check that no column is two of the inputs and the label, or the label and an id or group.
+
+        A text may be the id of its row, and equal texts may be a group.
+        """
+        *inputs, label = (name for name in _ROLES if self.kind in _KINDS_OF[name])
+        for name, other in [*combinations((*inputs, label), 2), (label, "id"), (label, "group")]:
+            if same := self._columns(name) & self._columns(other):
+                raise ValueError(f"`{name}` and `{other}` name the same column, {min(same)!r}")
+        return self
+
+    def _columns(self, name: str) -> set[str]:
+        """The columns that a field names."""
+        value = getattr(self, name)
+        return {value} if isinstance(value, str) else set(value or ())

@@ -78,6 +78,9 @@ PROBLEMS = {
     "duplicate label": ("labels: [1, 1, 5]", "suite.yaml:10: tasks.reviews.labels: duplicate value '1'"),
     "config without data": ("config: x", "`config` belongs to `data`"),
     "type": ("labels: 5", "suite.yaml:10: tasks.reviews.labels: expected"),
+    "two roles": ("text_pair: review", "`text` and `text_pair` name the same column, 'review'"),
+    "group of labels": ("group: stars", "`label` and `group` name the same column, 'stars'"),
+    "id of labels": ("id: stars", "`label` and `id` name the same column, 'stars'"),
     "share": ("group: 3", "suite.yaml:10: tasks.reviews.group: expected a string, found 3"),
 }
 
@@ -112,6 +115,22 @@ FORMS = {
     "no validation": (
         "  - r: {kind: regression, train: data/reviews.csv}\n",
         "`validation` missing: give a file, or a share",
+    ),
+    "text as label": (
+        "  - r: {kind: regression, train: data/reviews.csv, validation: 0.5, text: review, label: review}\n",
+        "`text` and `label` name the same column, 'review'",
+    ),
+    "text among labels": (
+        "  - r: {kind: multilabel, train: data/reviews.csv, validation: 0.5, text: a, label: [a, b]}\n",
+        "`text` and `label` name the same column, 'a'",
+    ),
+    "context as question": (
+        "  - r: {kind: qa, train: data/reviews.csv, validation: 0.5, question: context}\n",
+        "`question` and `context` name the same column, 'context'",
+    ),
+    "words as tags": (
+        "  - r: {kind: token_classification, train: data/reviews.csv, validation: 0.5, tokens: 0, tags: 0}\n",
+        "`tokens` and `tags` name the same column, '0'",
     ),
     "share of all": ("  - r: {kind: regression, train: data/reviews.csv, validation: 1.5}\n", "tasks.r.validation"),
     "hub without labels": ("  - r: {kind: classification, data: org/name}\n", "tasks.r.labels: give the labels"),

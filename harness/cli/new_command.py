@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
+import harness
 from harness.api.errors import UserError
 from harness.api.names import NAME_RULE, is_name
 from harness.cli import plugin_templates as templates
@@ -18,7 +22,7 @@ def new_method(name: str, to: Path, *, package: bool) -> None:
     """Write a method that trains and passes its checks to the folder `to`/`name`, or a package with an entry point.
 
     Raises:
-        UserError: the name is invalid or that of an existing method, or the folder exists.
+        UserError: the name is invalid, that of an existing method or that of a package, or the folder exists.
     """
     from harness.plugin_host.host import Host
 
@@ -60,10 +64,18 @@ def _write(
     if root.exists():
         raise UserError(f"{root} exists already; choose another name, or another folder with --to")
     module = _module(name)
+    _refuse_taken(module, _project(name) if package else None)
     code, tests = (root / module, root / "tests") if package else (root, root)
     use = "\n".join(["```sh", *([f"pip install -e {root}"] if package else []), *commands, "```"])
     plugin = f'Path(__file__).parents[1] / "{module}"' if package else "Path(__file__).parent"
-    words = {"NAME": name, "CLASS": _class_name(name), "MODULE": module, "USE": use, "PLUGIN": plugin}
+    words = {
+        "NAME": name,
+        "CLASS": _class_name(name),
+        "MODULE": module,
+        "PROJECT": _project(name),
+        "USE": use,
+        "PLUGIN": plugin,
+    }
     if "from pathlib" not in test:
         test = test.replace('"""\n\n', '"""\n\nfrom pathlib import Path\n\n', 1)
     files = {code / file: text for file, text in sources.items()}
@@ -82,5 +94,33 @@ def _module(name: str) -> str:
     return f"kd_{module}" if module[0].isdigit() or keyword.iskeyword(module) else module
 
 
+def _project(name: str) -> str:
+    """The name as that of a distribution (PEP 508): without ``+``, and a letter or digit last."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).rstrip("._-")
+
+
+def _refuse_taken(module: str, project: str | None) -> None:
+    """Raise `UserError` if the plugin would hide a module, or replace an installed distribution."""
+    if module in sys.stdlib_module_names or module in sys.modules or find_spec(module):
+        raise UserError(
+            f"there is a Python module {module!r} already, which the plugin would hide; choose another name"
+        )
+    if project is not None and _is_installed(project):
+        raise UserError(
+            f"a package {project!r} is installed already, which the plugin would replace; choose another name"
+        )
+
+
+def _is_installed(project: str) -> bool:
+    try:
+        distribution(project)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _class_name(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", _module(name)) if part)
+    """The name as that of a class, which is neither a keyword, such as None, nor a name that plugins import."""
+    parts = re.split(r"[^A-Za-z0-9]+", _module(name))
+    joined = "".join(part[:1].upper() + part[1:] for part in parts if part)
+    return f"Kd{joined}" if keyword.iskeyword(joined) or joined in harness.__all__ else joined

@@ -1,4 +1,4 @@
-"""The files of a new plugin, with ``@NAME@``, ``@CLASS@`` and ``@MODULE@`` in place of its names."""
+"""The files of a new plugin, with ``@NAME@``, ``@CLASS@``, ``@MODULE@`` and ``@PROJECT@`` in place of its names."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ requires = ["setuptools>=77"]
 build-backend = "setuptools.build_meta"
 
 [project]
-name = "@NAME@"
+name = "@PROJECT@"
 version = "0.1.0"
 description = "A plugin for kd-harness"
 requires-python = ">=3.11"

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from harness.api.errors import UserError
 from harness.cli.new_command import new_method, new_task
@@ -54,11 +55,13 @@ def test_a_new_task_has_data_and_passes_its_test(tmp_path, package):
     assert pytest_passes(root)
 
 
-@pytest.mark.parametrize("name", ["1st", "class", "a.b", "My_KD"])
+@pytest.mark.parametrize("name", ["1st", "class", "a.b", "My_KD", "kd++", "none", "method", "batch"])
 def test_any_valid_name_gives_a_plugin_that_can_be_imported(tmp_path, name):
     new_method(name, tmp_path, package=True)
     (code,) = [path.parent for path in (tmp_path / name).glob("*/__init__.py")]
     assert Host.at([code]).methods[name].__name__.isidentifier()
+    project = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())["project"]["name"]
+    assert canonicalize_name(project, validate=True)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,9 @@ def test_any_valid_name_gives_a_plugin_that_can_be_imported(tmp_path, name):
         ("a b", "invalid name 'a b'; allowed: letters"),
         ("../up", "invalid name"),
         ("pkd", "there is a method 'pkd' already"),
+        ("json", "there is a Python module 'json' already"),
+        ("harness", "there is a Python module 'harness' already"),
+        ("torch", "there is a Python module 'torch' already"),
         ("there", "exists already; choose another name"),
     ],
 )
@@ -75,6 +81,15 @@ def test_names_that_cannot_be_used(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
         new_method(name, tmp_path, package=False)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("new", [new_method, new_task])
+def test_an_installed_package_is_neither_hidden_nor_replaced(tmp_path, new):
+    with pytest.raises(UserError, match="there is a Python module 'typing_extensions' already"):
+        new("typing-extensions", tmp_path, package=True)
+    with pytest.raises(UserError, match="a package 'PyYAML' is installed already"):
+        new("PyYAML", tmp_path, package=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_tutorial_turns_the_plugin_into_fitnets(tmp_path):

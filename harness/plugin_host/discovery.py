@@ -92,7 +92,7 @@ def _imported(found: DiscoveredPlugin, load: Callable[[], object], module: str) 
         return replace(found, plugin=load())
     except (Exception, SystemExit) as error:
         message = f"cannot be imported: {describe(error)}"
-        if (place := _place(error, module)) is not None:
+        if (place := place_of(error, module)) is not None:
             message += f" ({place[0]}:{place[1]})"
             message += _stated_version(place[0])
         return replace(found, plugin=None, problem=Problem(message, found.origin))
@@ -199,7 +199,7 @@ def _load_path(file: Path) -> DiscoveredPlugin:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         _forget(module_name)
-        place = _place(error, module_name)
+        place = place_of(error, module_name)
         where = f"{place[0]}:{place[1]}" if place else str(file)
         message = f"cannot be imported: {describe(error)}{_stated_version(file)}"
         return DiscoveredPlugin(name, origin, named=True, problem=Problem(message, where))
@@ -220,7 +220,7 @@ def _forget(module_name: str) -> None:
         del sys.modules[name]
 
 
-def _place(error: BaseException, module: str) -> tuple[Path, int] | None:
+def place_of(error: BaseException, module: str) -> tuple[Path, int] | None:
     """Return the file and line of a syntax error, or else the last line of the plugin's package in the traceback.
 
     The package of a module is that of its first name; None if the traceback has no line of it.

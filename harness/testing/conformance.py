@@ -14,6 +14,7 @@ from harness.api.batch import TaskKind
 from harness.api.errors import UserError, describe, nearest
 from harness.api.method import Method
 from harness.config.yaml_tree import display_path
+from harness.plugin_host.discovery import place_of
 from harness.testing.task_kinds import KINDS, require_kinds
 
 if TYPE_CHECKING:  # transformers
@@ -256,6 +257,12 @@ def _result(check: Check, subject: Subject) -> Result:
     except CheckNotApplicable as reason:
         return Result(name, check.name, kind, "n/a", str(reason))
     except (CheckFailed, UserError) as reason:
-        return Result(name, check.name, kind, "failed", str(reason))
-    except Exception as error:  # a mistake of the method: reported without its traceback
-        return Result(name, check.name, kind, "failed", describe(error))
+        return Result(name, check.name, kind, "failed", f"{reason}{_line(reason.__cause__, subject.method)}")
+    except Exception as error:  # a mistake of the method: reported with its line instead of its traceback
+        return Result(name, check.name, kind, "failed", f"{describe(error)}{_line(error, subject.method)}")
+
+
+def _line(error: BaseException | None, method: type[Method]) -> str:
+    """The last line of the method's package in the traceback of an error, in parentheses; empty if there is none."""
+    place = place_of(error, method.__module__) if error is not None else None
+    return f" ({place[0].name}:{place[1]})" if place else ""

@@ -182,3 +182,36 @@ def test_a_check_does_not_run_if_a_required_check_failed(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].split()[:4] == ["finetune", "first", "qa", "failed"]
     assert lines[-1] == "1 passed, 1 failed, 1 n/a"
+
+
+BROKEN = """
+from harness import Method, Stage, Needs, hookimpl
+
+def helper(values):
+    return values["missing"]
+
+class Broken(Method):
+    name = "broken"
+    def stages(self):
+        return [Stage("only", Needs(["logits"]))]
+    def losses(self, step, batch, student, teachers):
+        {losses}
+
+@hookimpl
+def harness_register_methods(register):
+    register(Broken)
+"""
+
+
+@pytest.mark.parametrize(
+    ("losses", "ending"),
+    [
+        ("return helper({})", "KeyError: 'missing' (broken.py:5)"),
+        ("return {'term': student.logits.view(-1, 7919).mean()}", "(broken.py:12)"),
+        ("return {}", "losses() returned no terms"),
+    ],
+)
+def test_an_exception_is_reported_with_the_last_line_of_the_plugin(tmp_path, losses, ending):
+    (tmp_path / "broken.py").write_text(BROKEN.replace("{losses}", losses))
+    details = [result.detail for result in check_method(tmp_path / "broken.py", kinds=["qa"]).failed]
+    assert any(detail.endswith(ending) for detail in details), details

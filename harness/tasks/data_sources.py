@@ -29,6 +29,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPLIT_FILE = re.compile(r"((?:train|validation|test)(?:_\w+)?)(?:-\d{5}-of-\d{5})?\.parquet")
 """Name of a split's file on the hub, such as ``validation_matched-00000-of-00001.parquet``."""
 
+_SAVED_TO_DISK = ("dataset_dict.json", "state.json")
+"""Files that `save_to_disk` writes to the folder of a `DatasetDict` or a `Dataset`."""
+
 LAYOUT = (
     "a local folder in the hub's layout (a README.md that names the configs, or one folder of parquet files for each)"
 )
@@ -101,6 +104,11 @@ def _from_folder(folder: Path, config: str | None) -> DatasetDict:
     name = str(folder)
     if not folder.is_dir():
         raise UserError(f"data set folder {name!r} does not exist: `sources:` takes a hub id or {LAYOUT}")
+    if any((folder / file).is_file() for file in _SAVED_TO_DISK):
+        remedy = "write each split with `Dataset.to_parquet` instead, as `train.parquet` and `validation.parquet`"
+        raise UserError(
+            f"data set folder {name!r} was written by `save_to_disk`, which is no layout of the hub; {remedy}"
+        )
     with _load_errors(name):
         configs = datasets.get_dataset_config_names(name)
         if config is None or config in configs:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from datasets import Dataset, DatasetDict
 
 from harness.api.errors import UserError
 from harness.tasks.data_sources import load_source, source_files
@@ -94,6 +95,14 @@ def test_files_behind_links_to_folders_are_listed(glue, tmp_path):
 
 def test_a_folder_without_files_does_not_identify_its_data(tmp_path):
     assert source_files(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_folder_of_save_to_disk_is_named_with_the_remedy(tmp_path, split):
+    rows = Dataset.from_dict({"text": ["x"], "label": [0]})
+    (DatasetDict({"train": rows}) if split is None else rows).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"was written by `save_to_disk`.*; write each split with `Dataset"):
+        load_source(str(tmp_path / "saved"), None)
 
 
 def test_folder_without_data(tmp_path):

@@ -39,8 +39,9 @@ def _cache() -> str:
 
     folder = cache_dir.root()
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = f"{shutil.disk_usage(parent).free / 2**30:.0f} GiB free"
-    return f"{folder} ({free}{'' if os.access(parent, os.W_OK) else ', NOT WRITABLE: set HARNESS_CACHE'})"
+    if not os.access(parent, os.W_OK):  # free space of such a place, often a pseudo file system, means nothing
+        return f"{folder} (NOT WRITABLE: set HARNESS_CACHE)"
+    return f"{folder} ({shutil.disk_usage(parent).free / 2**30:.0f} GiB free)"
 
 
 def _hub() -> str:

@@ -143,7 +143,8 @@ def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
     for note in same_runs(status.run for status in work.statuses):
         typer.echo(f"\n{note}")
     done = sum(status.done for status in work.statuses)
-    typer.echo(f"\n{done} of {len(work.statuses)} runs are done in {store.folder}. `harness run` trains the others.")
+    rest = " `harness run` trains the others." if done < len(work.statuses) else ""
+    typer.echo(f"\n{done} of {len(work.statuses)} runs are done in {store.folder}.{rest}")
     for line in _work_lines(plan, store, work):
         typer.echo(line)
     if rows := list(work.jobs.rows()):

@@ -20,7 +20,7 @@ import harness.resolution
 from harness import __version__
 from harness.api.errors import Problem, UserError
 from harness.api.events import RunFinished, RunId
-from harness.cli import app
+from harness.cli import app, doctor_command
 from harness.config.training_schema import TrainingSpec
 from harness.execution import job_states
 from harness.execution.engine import Outcome
@@ -434,6 +434,7 @@ def test_plan(suite, monkeypatch, capsys, tmp_path, done):
     output = capsys.readouterr().out
     assert ("not run yet" in output) is not done
     assert f"{int(done)} of 1 runs are done" in output
+    assert ("trains the others" in output) is not done
     assert ("40 teacher forward passes (80 without cohorts)" in output) is not done
     assert (f"Disk: about 3.2 GB for the students of these runs, in {tmp_path / 'tiny'}" in output) is not done
     assert main(monkeypatch, "plan", "tiny.yaml", "--json", "--results", str(tmp_path)) == 0
@@ -482,6 +483,11 @@ def test_doctor_shows_versions_device_cache_hub_and_plugins(monkeypatch, capsys)
     output = capsys.readouterr().out
     for word in ("torch", "transformers", "python", "device", "cache", "not usable: connection refused", "methods"):
         assert word in output
+
+
+def test_an_unwritable_cache_has_no_free_space_to_show(monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert doctor_command._cache().endswith(" (NOT WRITABLE: set HARNESS_CACHE)")
 
 
 def test_ctrl_c_exits_with_130_without_a_traceback(tmp_path):

@@ -253,6 +253,6 @@ def test_attention_scores_under_the_fused_kernel_are_correct_or_an_error():
         intermediate_size=16,
         max_position_embeddings=40,
     )
-    task = SimpleNamespace(kind="classification", labels=("no", "yes"), num_labels=2)
+    task = SimpleNamespace(kind="classification", labels=("no", "yes"), num_labels=2, label_scale=None)
     with pytest.raises(UserError, match=r"scores.* cannot be captured from"):
         Capture(heads.from_config(unsupported, task, seed=1)).run(inputs, needs)

@@ -147,7 +147,7 @@ def test_a_trial_is_a_run_with_the_seed_of_the_tuning(small):
     )
     job = study.trial(2, {"training.lr": 2e-3, "temperature": 9.0, "alpha": 0.25})
     assert (job.planned.seed, job.method.seed, job.data_seed, job.trial) == (7, 7, 7, 2)
-    assert job.method.config.model_dump() == {"temperature": 9.0, "alpha": 0.25}
+    assert job.method.config.model_dump() == {"temperature": 9.0, "alpha": 0.25, "standardize": False}
     assert job.reads_cache == study.job.reads_cache
     keys = {study.trial(n, {**study.defaults, "alpha": a}).planned.key for n in (0, 1) for a in (0.1, 0.2)}
     assert len(keys) == 4

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # datasets and torch take a second each to import; most comma
 
     from harness.api.batch import TaskKind
 
+ENTITY_METRIC = "entity_f1"
+"""The registered metric of the entities that tags mark. It needs `Task.labels` in IOB2."""
+
 
 @dataclass(frozen=True)
 class Splits:

@@ -6,17 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.errors import Problem, UserError, nearest
+from harness.api.task import ENTITY_METRIC
 from harness.metrics.builtin_metrics import METRICS
-
-ENTITIES = "entity_f1"
-"""The registered metric of entities, whose tags must be in IOB2."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {
     "classification": {name: name for name in ("accuracy", "f1", "f1_macro", "f1_micro", "matthews_correlation")},
     "multilabel": {name: name for name in ("f1_micro", "f1_macro", "subset_accuracy")},
     "regression": {"pearson": "pearson_spearman", "spearmanr": "pearson_spearman", "mse": "errors", "mae": "errors"},
     "token_classification": {
-        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), ENTITIES),
+        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall"), ENTITY_METRIC),
         "token_accuracy": "token_accuracy",
     },
     "qa": {"f1": "squad", "exact": "squad"},
@@ -39,7 +37,7 @@ ERRORS = frozenset({"mse", "mae"})
 def has_entities(metrics: Sequence[str] | None, score: str | None) -> bool:
     """Whether a token classification that declares these values computes any of entities."""
     named = [*(metrics or DEFAULTS["token_classification"]), score]
-    return any(VALUES["token_classification"].get(name or "") == ENTITIES for name in named)
+    return any(VALUES["token_classification"].get(name or "") == ENTITY_METRIC for name in named)
 
 
 @dataclass(frozen=True)

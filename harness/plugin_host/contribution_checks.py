@@ -17,9 +17,8 @@ from pydantic import ValidationError
 from harness.api import search_space
 from harness.api.names import NAME_RULE, is_name
 from harness.api.report import FORMAT_NAME
-from harness.api.task import Task
+from harness.api.task import ENTITY_METRIC, Task
 from harness.config.method_schema import RESERVED
-from harness.metrics.task_metrics import ENTITIES
 from harness.plugin_host import signature_checks
 
 IOB2 = re.compile(r"O|[BI]-.+")
@@ -110,9 +109,9 @@ def task_faults(task: Any) -> Iterator[str]:
         yield f"{title}: unknown kind {task.kind!r}; allowed: {', '.join(kinds)}"
     if task.kind in ("classification", "multilabel", "token_classification") and len(task.labels) < 2:
         yield f"{title}: a {task.kind} task needs at least two `labels`, found {len(task.labels)}"
-    if ENTITIES in task.metrics and (wrong := [tag for tag in task.labels if not IOB2.fullmatch(tag)]):
+    if ENTITY_METRIC in task.metrics and (wrong := [tag for tag in task.labels if not IOB2.fullmatch(tag)]):
         yield (
-            f"{title}: the metric {ENTITIES!r} needs `labels` in IOB2, such as 'O', 'B-PER', 'I-PER', found"
+            f"{title}: the metric {ENTITY_METRIC!r} needs `labels` in IOB2, such as 'O', 'B-PER', 'I-PER', found"
             f" {wrong[0]!r}; for other tags use 'token_accuracy' alone"
         )
     if not task.metrics:

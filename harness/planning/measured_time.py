@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -24,7 +25,8 @@ def measured_to_estimated(plan: Plan, completed: Sequence[RunJob], store: Store)
         completed: runs of the plan with a record. Their keys tell that they had this plan's device and threads.
         store: the results folder with the records.
     """
-    sample = completed[:: -(-len(completed) // SAMPLE) or 1]
+    every = max(1, math.ceil(len(completed) / SAMPLE))
+    sample = completed[::every]
     records = [(job, store.record(job.planned.key)) for job in sample]
     measured = [(job, record.cost.student_seconds) for job, record in records if record is not None]
     if not measured:

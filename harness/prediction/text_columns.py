@@ -114,7 +114,7 @@ def _may_be_texts(table: Table, name: str) -> bool:
     try:
         values = table.column(name)
     except UserError:
-        return True  # its values are invalid; the error is told if it is the column
+        return True  # its values are invalid, which is an error only if the column is used
     return all(value is None or _is_string(value) for value in values) and not all(map(_is_number, values[:100]))
 
 

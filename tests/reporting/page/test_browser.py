@@ -85,7 +85,7 @@ def opened(chromium, url):
 
 
 def fragment_of(page):
-    """What follows the address of the page, with its `#`. `page.url` is told by the browser some time later."""
+    """The fragment of the page's URL, with its `#`. `page.url` is updated asynchronously and can be stale."""
     return page.evaluate("location.hash")
 
 

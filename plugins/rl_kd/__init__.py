@@ -159,7 +159,9 @@ class RLKD(Method):
         """The chosen teachers of each example, 0 or 1, [B, M]; if none is drawn, the likeliest one."""
         draws = to_device(torch.rand(probabilities.shape, generator=generator), probabilities.device)
         actions = (draws < probabilities).to(probabilities.dtype)
-        likeliest = F.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).to(actions.dtype)
+        # Not F.one_hot, which checks its values on the CPU.
+        teachers = torch.arange(probabilities.shape[-1], device=probabilities.device)
+        likeliest = (teachers == probabilities.argmax(-1, keepdim=True)).to(actions.dtype)
         return torch.where(actions.any(-1, keepdim=True), actions, likeliest)
 
     def notes(self) -> Mapping[str, Any]:

@@ -106,15 +106,16 @@ class World:
         return shape(self.teacher().config, "base")
 
     def supports(self, run):
-        """Whether the method of a run takes this task, these models and one teacher at most."""
+        """Whether the method of a run takes this task and these models."""
         made = run.method
-        return made.min_teachers <= 1 and not made.check(made.task, made.student, made.teachers)
+        return not made.check(made.task, made.student, made.teachers)
 
     def run(self, method, *, seed=1, config=None, overrides=None, best=None, observe=lambda run, point: None):
+        """A run. A method that needs several teachers gets the same one several times."""
         cls = method if isinstance(method, type) else self.methods[method]
         hidden = WIDTHS.get(cls.name, 16)
         student = self.model(layers=2, hidden=hidden, seed=seed)
-        shapes = [self.teacher_shape] if cls.max_teachers != 0 else []
+        shapes = [self.teacher_shape] * max(1, cls.min_teachers) if cls.max_teachers != 0 else []
         made = cls(
             cls.Config.model_validate(config or {}),
             task=task_info(self.data.task, len(self.data.train)),
@@ -126,7 +127,7 @@ class World:
             RunId(f"{cls.name}-{seed}", "small", cls.name, "student", seed),
             made,
             student,
-            teachers=["base"] if shapes else [],
+            teachers=["base"] * len(shapes),
             training=self.training,
             overrides=overrides or {},
             batches_per_epoch=self.stream().batches_per_epoch,

@@ -136,7 +136,8 @@ def test_each_teacher_runs_once_per_batch(world):
     assert cohort.forwards == {"base": batches}
     for run in runs:
         lengths = zip(run.progress.stages, run.progress.lengths, strict=True)
-        assert run.cost.teacher_forwards == sum(length for stage, length in lengths if any(stage.needs.teachers))
+        uses = sum(length * sum(map(bool, stage.needs.teachers)) for stage, length in lengths)
+        assert run.cost.teacher_forwards == uses
 
 
 def test_no_teacher_runs_if_no_run_needs_it(world):

@@ -29,7 +29,7 @@ def test_a_method_trains_all_of_a_student(world, method, kind):
     here = world(kind, epochs=24, batch_size=64, batching="random", log_every=1)  # the whole data set at every step
     run = here.run(method)
     if not here.supports(run):
-        pytest.skip(f"{method} does not take {kind} with one teacher")
+        pytest.skip(f"{method} does not take {kind} with these models")
     before = {name: tensor.clone() for name, tensor in run.student.state_dict().items()}
     for _ in here.cohort(run).train(stop=lambda: False, checkpoint=lambda run: None):
         pass

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from harness.storage import derived_values
 from tests.support.suite_files import suite_problems, write
 from tests.support.training_world import world
 
@@ -20,6 +21,15 @@ __all__ = ["small", "suite_problems", "world", "write"]
 # Hypothesis measures wall time, so on a busy machine its time limits fail tests of correct code.
 settings.register_profile("kd-harness", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kd-harness")
+
+
+@pytest.fixture
+def settled_files(monkeypatch):
+    """Files count as settled at once, so that values that are derived from them are cached."""
+    monkeypatch.setattr(derived_values, "SETTLED", -3600.0)
+    derived_values._code_of.cache_clear()
+    yield
+    derived_values._code_of.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,6 @@ from harness.api.errors import UserError
 from harness.planning.job_inputs import TaskData
 from harness.planning.task_data import forget_summary, lazy_splits, summarize
 from harness.resolution import load_mapping
-from harness.storage import derived_values
 
 SUITE = {
     "name": "own",
@@ -23,16 +22,13 @@ ROWS = ["good film,1", "bad film,0", "good book,1", "bad book,0"] * 5
 
 
 @pytest.fixture
-def reviews(tmp_path, monkeypatch):
-    """A task on a CSV file, in a suite. The cache is empty, and files count as settled at once."""
+def reviews(tmp_path, monkeypatch, settled_files):
+    """A task on a CSV file, in a suite. The cache is empty."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(derived_values, "SETTLED", -3600.0)
-    derived_values._code_of.cache_clear()
     write(tmp_path, ROWS)
     files = {part: str(tmp_path / "reviews.csv") for part in ("train", "validation")}
     task = {"kind": "classification", **files, "text": "text", "label": "label"}
-    yield load_mapping({**SUITE, "tasks": [{"reviews": task}]}).suite
-    derived_values._code_of.cache_clear()
+    return load_mapping({**SUITE, "tasks": [{"reviews": task}]}).suite
 
 
 def write(folder, rows):

@@ -7,7 +7,6 @@ import pytest
 from harness import hookimpl
 from harness.plugin_host.host import Host
 from harness.reporting import file_manifest, report, report_files, unchanged_reports
-from harness.storage import derived_values
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
 from tests.support.results_factory import fill, plan, run_key, run_record
@@ -16,10 +15,8 @@ KEY = run_key("sst2", "kd", "big", 1)
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """The folders whose report was computed, in order. The files of the harness count as settled."""
-    monkeypatch.setattr(derived_values, "SETTLED", -3600.0)
-    derived_values._code_of.cache_clear()
+def counted(monkeypatch, settled_files):
+    """The folders whose report was computed, in order."""
     computed, write = [], report_files.write
 
     def counting(folder, host):
@@ -27,8 +24,7 @@ def counted(monkeypatch):
         return write(folder, host)
 
     monkeypatch.setattr(report_files, "write", counting)
-    yield computed
-    derived_values._code_of.cache_clear()
+    return computed
 
 
 @pytest.fixture

@@ -17,15 +17,12 @@ class Text(BaseModel):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with a file `data.txt`; files count as settled at once, and the cache is empty."""
+def folder(tmp_path, monkeypatch, settled_files):
+    """A folder with a file `data.txt`; the cache is empty."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(derived_values, "SETTLED", -3600.0)
-    derived_values._code_of.cache_clear()
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "data.txt").write_text("one")
-    yield tmp_path / "files"
-    derived_values._code_of.cache_clear()
+    return tmp_path / "files"
 
 
 class Reader:

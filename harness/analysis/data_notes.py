@@ -1,24 +1,33 @@
-"""Notes on the data of tasks, for boards and commands: overlap of the splits, corrected answers, size of labels."""
+"""Notes on the data of tasks, for boards and commands: overlap of the splits, corrected answers, size of labels,
+truncated texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from harness.api.task import LabelScale
-from harness.storage.plan_file import DataReport
+from harness.storage.plan_file import DataReport, TruncatedTexts
 
 OVERLAP = 0.01
 """Share of a validation split that may repeat texts of the training split without a warning."""
+
+TRUNCATED = 0.1
+"""Share of a split's texts that may be truncated without a warning."""
 
 LARGEST, LEAST = 10.0, 0.01
 """Largest mean and standard deviation, and least standard deviation, of labels that models are trained on without a
 warning. An untrained model's outputs are near 0, most within 1, and a step moves them by a small part of that."""
 
 
-def warnings(reports: Mapping[str, DataReport]) -> list[str]:
-    """Return what a user should know of the data before the training, a line for each case."""
+def warnings(
+    reports: Mapping[str, DataReport], truncated: Mapping[str, Iterable[TruncatedTexts]] | None = None
+) -> list[str]:
+    """Return what a user should know of the data before the training, a line for each case.
+
+    `truncated`: see `Plan.truncated`; None: it is not known.
+    """
     overlaps = [f"training and validation texts overlap: {overlap}" for overlap in overlapping(reports)]
-    return [*overlaps, *unscaled(reports)]
+    return [*overlaps, *unscaled(reports), *_truncations(truncated or {})]
 
 
 def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
@@ -46,6 +55,32 @@ def unscaled(reports: Mapping[str, DataReport]) -> list[str]:
 
 def _far(labels: LabelScale) -> bool:
     return max(abs(labels.mean), labels.deviation) > LARGEST or 0 < labels.deviation < LEAST
+
+
+def _truncations(truncated: Mapping[str, Iterable[TruncatedTexts]]) -> Iterator[str]:
+    """Yield a line for each tokenization of a task that truncates more than `TRUNCATED` of a split's texts."""
+    for task, entries in truncated.items():
+        for entry in entries:
+            if any(count > TRUNCATED * entry.examined[split] for split, count in entry.longer.items()):
+                yield f"{task}: texts are truncated: {_longer(entry)}; raise `training.max_length` to keep them whole"
+
+
+def _longer(entry: TruncatedTexts) -> str:
+    shares = (
+        f"{100 * count / entry.examined[split]:.1f} % of {entry.examined[split]} {split.replace('_', ' ')} examples"
+        for split, count in entry.longer.items()
+        if count
+    )
+    return f"{', '.join(shares)} have more than {entry.max_length} tokens"
+
+
+def truncation(task: str, truncated: Iterable[TruncatedTexts]) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) lines for the provenance section of a board: of each tokenization that truncates texts."""
+    entries = list(truncated)
+    for entry in entries:
+        if any(entry.longer.values()):
+            students = f" ({', '.join(entry.students)})" if len(entries) > 1 else ""
+            yield f"Truncated texts, {task}{students}", _longer(entry)
 
 
 def provenance(task: str, report: DataReport) -> Iterator[tuple[str, str]]:

@@ -139,7 +139,7 @@ def _print_plan(plan: Plan, store: Store, work: RemainingWork) -> None:
     from harness.reporting.captions import same_runs
 
     print_table(["task", "method", "student", "seed", "teachers", "state"], map(_status_row, work.statuses))
-    warn_of_data(plan.data)
+    warn_of_data(plan.data, plan.truncated)
     for note in same_runs(status.run for status in work.statuses):
         typer.echo(f"\n{note}")
     done = sum(status.done for status in work.statuses)

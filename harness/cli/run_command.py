@@ -68,7 +68,7 @@ def train_and_report(execution: SuiteExecution, output: Output) -> int:
     if not (output.quiet or output.json_logs):
         name, folder = execution.plan.spec.name, execution.store.folder
         print_status(f"{name}: {missing} of {total} runs to train; results in {folder}")
-        warn_of_data(execution.plan.data)
+        warn_of_data(execution.plan.data, execution.plan.truncated)
         print_other_workers(execution, missing)
     say = print_nothing if output.quiet or output.json_logs else print_status
     with observer(missing, json_logs=output.json_logs, quiet=output.quiet) as progress:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.plugin_host.host import Host
-    from harness.storage.plan_file import DataReport
+    from harness.storage.plan_file import DataReport, TruncatedTexts
 
 
 def warn_of_unused_plugins(host: Host) -> None:
@@ -22,10 +22,12 @@ def warn_of_unused_plugins(host: Host) -> None:
             print(f"note: plugin {plugin.name!r}: {message} ({plugin.origin})", file=sys.stderr)
 
 
-def warn_of_data(reports: Mapping[str, DataReport]) -> None:
-    """Print a line for each validation split that shares texts with the training split, and for labels that are hardly
-    learned."""
+def warn_of_data(
+    reports: Mapping[str, DataReport], truncated: Mapping[str, Sequence[TruncatedTexts]] | None = None
+) -> None:
+    """Print a line for each validation split that shares texts with the training split, for labels that are hardly
+    learned, and for texts that are truncated, if it is known what is."""
     from harness.analysis.data_notes import warnings
 
-    for warning in warnings(reports):
+    for warning in warnings(reports, truncated):
         print(f"warning: {warning}", file=sys.stderr)

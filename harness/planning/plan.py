@@ -13,7 +13,15 @@ from harness.planning.cache_decisions import CacheDecision
 from harness.planning.jobs import AugmentationJob, CohortId, RunJob, TeacherJob, TextStageJob
 from harness.planning.training_protocols import protocols
 from harness.resolution.suite import Resolved
-from harness.storage.plan_file import DataReport, NotApplicable, PlanFile, PlannedAssistant, PlannedGeneral, PlannedTask
+from harness.storage.plan_file import (
+    DataReport,
+    NotApplicable,
+    PlanFile,
+    PlannedAssistant,
+    PlannedGeneral,
+    PlannedTask,
+    TruncatedTexts,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Plan:
         cache_decisions: the decisions which teacher outputs are cached.
         data: task -> report on its examples.
         held_out: task -> number of examples that are held out of its training split, as limited by the suite.
+        truncated: task -> the texts that are longer than its `max_length`, for each tokenizer of the students.
     """
 
     resolved: Resolved
@@ -35,6 +44,7 @@ class Plan:
     cache_decisions: tuple[CacheDecision, ...] = ()
     data: Mapping[str, DataReport] = field(default_factory=dict)
     held_out: Mapping[str, int] = field(default_factory=dict)
+    truncated: Mapping[str, Sequence[TruncatedTexts]] = field(default_factory=dict)
     _loads: dict[tuple[str, int], memory_estimate.Load] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -113,6 +123,7 @@ class Plan:
                     higher_is_better=task.higher_is_better,
                     data=self.data.get(task.name),
                     data_fingerprint=fingerprints.get(task.name),
+                    truncated=list(self.truncated.get(task.name, ())),
                 )
                 for task in suite.tasks
             ],

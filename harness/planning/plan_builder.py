@@ -27,6 +27,7 @@ from harness.planning.suite_models import SuiteModels, check_max_length, max_len
 from harness.planning.task_data import forget_summary, lazy_splits, summarize
 from harness.planning.teacher_jobs import TeacherJobs
 from harness.planning.text_stage_jobs import StudentInit, TextStageJobs
+from harness.planning.truncation import truncated_texts
 from harness.resolution import row_teachers
 from harness.resolution.cell_resolution import unavailable_assistant
 from harness.resolution.suite import Cell, Resolved
@@ -111,6 +112,7 @@ class _Builder:
             decisions,
             reports,
             self.held_out,
+            truncated_texts(runs),
         )
 
     def _plan_cells(self, data: Mapping[str, TaskData]) -> tuple[CacheDecision, ...]:

@@ -250,6 +250,7 @@ def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
             yield f"Examples scored, {task.name}", text
         if task.data:
             yield from data_notes.provenance(task.name, task.data)
+        yield from data_notes.truncation(task.name, task.truncated)
     yield from selection_notes.provenance(summary)
     if plan.tuning:
         untuned = {study.label: None for study in plan.tuning.studies if study.key is None}

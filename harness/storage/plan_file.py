@@ -38,6 +38,15 @@ class DataReport(FrozenModel):
     standardized: bool = Field(False, description="whether models are trained on standardized labels")
 
 
+class TruncatedTexts(FrozenModel):
+    """Truncation of a task's texts by the tokenizer of some students. The counts may be those of a sample."""
+
+    students: list[str]
+    max_length: int
+    examined: dict[str, int] = Field(description="train, or validation split -> number of examined examples")
+    longer: dict[str, int] = Field(description="the same -> those with more than `max_length` tokens")
+
+
 class PlannedTask(FrozenModel):
     """A task of the suite: a column of the board."""
 
@@ -52,6 +61,10 @@ class PlannedTask(FrozenModel):
     data: DataReport | None = Field(None, description="none: written by an older version")
     data_fingerprint: PathName | None = Field(
         None, description="fingerprint of the examples to score; none: written by an older version, or nothing to score"
+    )
+    truncated: list[TruncatedTexts] = Field(
+        default_factory=list,
+        description="for each tokenizer of the students; empty: no truncation, or written by an older version",
     )
 
 

@@ -25,6 +25,7 @@ from harness.storage.plan_file import (
     PlannedRun,
     PlannedTask,
     PlannedTuning,
+    TruncatedTexts,
 )
 from harness.workflow.plan_columns import PlanColumn, PlanSource, cell_of, conflict, listed
 
@@ -115,9 +116,16 @@ class _Uniting:
         return orders[0] if len(orders) == 1 else sorted({seed for order in orders for seed in order})
 
     def _tasks(self) -> list[PlannedTask]:
-        """The tasks without the fingerprints of their examples: see `_scored_as_in`."""
-        unscored = [[task.model_copy(update={"data_fingerprint": None}) for task in plan.tasks] for plan in self.plans]
-        return list(self._same("task", [{task.name: task for task in tasks} for tasks in unscored]).values())
+        """The tasks, whose texts any plan may truncate. For the fingerprints of their examples see `_scored_as_in`."""
+        truncated: dict[str, list[TruncatedTexts]] = {}
+        for task in (task for plan in self.plans for task in plan.tasks):
+            truncated.setdefault(task.name, []).extend(task.truncated)
+        bare: dict[str, object] = {"data_fingerprint": None, "truncated": []}
+        by_plan = [{task.name: task.model_copy(update=bare) for task in plan.tasks} for plan in self.plans]
+        return [
+            task.model_copy(update={"truncated": _distinct(truncated[task.name])})
+            for task in self._same("task", by_plan).values()
+        ]
 
     def _columns(self, task: str) -> list[PlanColumn]:
         """What the plans request for a task; of a single plan if they contradict each other."""

@@ -92,6 +92,7 @@ def suite(monkeypatch, tmp_path):
         teachers=(),
         data={},
         held_out={},
+        truncated={},
         runs=[SimpleNamespace(planned=RUN, parts={"seed": 1}, teachers=(), space={})],
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())

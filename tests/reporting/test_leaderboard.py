@@ -9,7 +9,7 @@ import pytest
 from harness.analysis.compatibility import OTHER_METRIC, _scored_by, refuse_mixes
 from harness.api.errors import UserError
 from harness.reporting import report
-from harness.storage.plan_file import DataReport, NotApplicable
+from harness.storage.plan_file import DataReport, NotApplicable, TruncatedTexts
 from harness.storage.records import RunRecord
 from harness.storage.store import Store
 from tests.support.results_factory import (
@@ -475,6 +475,15 @@ def test_overlap_with_training_texts_is_marked_and_in_the_provenance(tmp_path):
     assert "Validation texts in the training split, squad" not in dict(board.provenance), (
         "planned before it was recorded"
     )
+
+
+def test_truncated_texts_are_in_the_provenance(tmp_path):
+    cut = TruncatedTexts(
+        students=["big", "small"], max_length=64, examined={"train": 2000, "dev": 872}, longer={"train": 740, "dev": 0}
+    )
+    fill(tmp_path, plan([SST2.model_copy(update={"truncated": [cut]}), SQUAD]))
+    text = "37.0 % of 2000 train examples have more than 64 tokens"
+    assert dict(report(tmp_path).board.provenance)["Truncated texts, sst2"] == text
 
 
 def test_undefined_score_does_not_refuse_a_board():

@@ -13,6 +13,7 @@ from harness.storage.plan_file import (
     PlannedRow,
     PlannedStudy,
     PlannedTuning,
+    TruncatedTexts,
 )
 from harness.workflow.plan_columns import PlanSource
 from harness.workflow.plan_union import union
@@ -139,6 +140,17 @@ def test_plans_that_score_different_examples_are_refused():
     assert [task.data_fingerprint for task in united.plan.tasks] == ["others", "fingerprint-of-squad"]
     assert expected in united.decisions[0]
     assert unite(only(plan(), labels=["finetune"]), mine).plan.tasks == known.tasks, "plans of older versions lack them"
+
+
+def test_truncations_of_all_plans_are_kept_once():
+    def planned(*truncated):
+        tasks = [SST2.model_copy(update={"truncated": list(truncated)}), SQUAD]
+        return plan().model_copy(update={"tasks": tasks})
+
+    counts = {"max_length": 64, "examined": {"train": 100}, "longer": {"train": 20}}
+    big, small = (TruncatedTexts(students=[student], **counts) for student in ("big", "small"))
+    assert unite(planned(big), planned(big, small)).plan.tasks[0].truncated == [big, small]
+    assert unite(plan(), planned(big)).plan.tasks[0].truncated == [big], "plans of older versions lack them"
 
 
 PARTS = {

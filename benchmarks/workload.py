@@ -26,8 +26,9 @@ from harness.planning.job_inputs import task_info
 from harness.plugin_host.host import Host
 from harness.training import precision
 from harness.training.batch_stream import BatchStream, TokenizedTask, encode_task
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.run import Run
+from harness.training.teacher import Teacher
 
 TOKENIZER_NAME = "the benchmark's tokenizer"
 HEADS = 12

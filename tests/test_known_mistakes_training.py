@@ -18,7 +18,8 @@ from harness.models import heads
 from harness.models.capture import Capture
 from harness.tasks.batching import epoch_batches
 from harness.testing import loss_terms, tiny_batch, tiny_model
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
+from harness.training.teacher import Teacher
 from tests.support.training_world import CPU, World
 
 KINDS = ["classification", "regression", "qa"]

@@ -24,10 +24,11 @@ from harness.planning import Plan, RunJob, TeacherJob
 from harness.planning.job_inputs import TokenizerRef
 from harness.teacher_outputs.output_store import CachedTeacher
 from harness.training.batch_stream import BatchStream, TokenizedTask
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.run import Run
 from harness.training.schedule import StageBatches
 from harness.training.staged_stream import BatchSource, StagedStream
+from harness.training.teacher import Teacher
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from harness.teacher_outputs import fill
 from harness.teacher_outputs.fill import FillResult
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, size_in_bytes, stored_for
 from harness.training.batch_stream import TokenizedTask
-from harness.training.cohort import Teacher
+from harness.training.teacher import Teacher
 
 log = logging.getLogger("harness")
 

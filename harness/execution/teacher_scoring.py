@@ -23,8 +23,8 @@ from harness.planning import Plan, TeacherJob
 from harness.storage.records import Scoring, TeacherRecord
 from harness.storage.store import Store
 from harness.tasks.example_texts import validation_texts
-from harness.training.cohort import Teacher
 from harness.training.scoring import score
+from harness.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from pandas import DataFrame

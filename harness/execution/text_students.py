@@ -29,9 +29,10 @@ from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenized_cache import cache_key_parts, load_or_build
 from harness.training import finite_checks
 from harness.training.batch_stream import TokenizedTask
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.continued_modules import weights_of
 from harness.training.run import Run
+from harness.training.teacher import Teacher
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from harness.teacher_outputs.output_store import (
     tokens_last,
 )
 from harness.training import finite_checks
-from harness.training.cohort import Teacher
+from harness.training.teacher import Teacher
 
 log = logging.getLogger("harness")
 

@@ -28,9 +28,10 @@ from harness.testing.recording import RecordingOutputs
 from harness.testing.term_evaluation import bind
 from harness.testing.tiny_models import tiny_batch, tiny_model, tiny_task
 from harness.training.batch_stream import BatchStream, TokenizedTask
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.run import Run
 from harness.training.student_initialization import initialize
+from harness.training.teacher import Teacher
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
 from harness.models import stack_check
@@ -37,10 +37,11 @@ class FusedExecution:
             stacks.setdefault((run,) if key is None else key, []).append(run)
         return [part for stack in stacks.values() for part in _split(stack, self._largest or len(stack))]
 
-    def step(self, runs: Sequence[Run], inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
+    def step(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
+        runs = list(inputs)
         if len(runs) == 1:
             self.leave(runs[0])
-            step_alone(runs[0], inputs(runs[0]), shared)
+            step_alone(runs[0], inputs[runs[0]], shared)
             return []
         try:
             with micro_batching.convert_memory_errors():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from harness.models.stacked_students import StackedOutputs, StackedStudents
@@ -30,7 +30,7 @@ class RunStack:
         first = runs[0]
         self.training, self.device = first.training, first.device
 
-    def step(self, inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
+    def step(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
         """Take a step; returns the runs that have to take it alone: those that raised, or all if the shared pass did.
 
         See `StepExecution.step` for the errors.
@@ -48,7 +48,7 @@ class RunStack:
                     run.end_step()
         return [run for run in self.runs if run not in taken]
 
-    def _take(self, inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
+    def _take(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
         """Compute the gradients and update the weights; returns the runs that have taken the step, or failed in it."""
         self.raised = set()
         starts: dict[Run, StepStart] = {}
@@ -109,11 +109,11 @@ class _Attempt:
         self.steps = {run: run.gradients.current_step() for run in starts}
         self.logged: dict[Run, list[LoggedValue]] = {run: [] for run in starts}
 
-    def add_gradients(self, inputs: Callable[[Run], StepInputs]) -> None:
+    def add_gradients(self, inputs: Mapping[Run, StepInputs]) -> None:
         """Add the gradients of all runs but those that raise."""
-        stack, given = self.stack, {run: inputs(run) for run in self.starts}
+        stack = self.stack
         parts = [
-            run.gradients.parts(start, given[run].batches, given[run].teachers) for run, start in self.starts.items()
+            run.gradients.parts(start, inputs[run].batches, inputs[run].teachers) for run, start in self.starts.items()
         ]
         for part_of_each in zip(*parts, strict=True):
             outputs = self._forward(part_of_each[0])

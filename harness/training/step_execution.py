@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,11 @@ class StepInputs:
     teachers: Mapping[str, Sequence[ModelOutputs]]
     live_teachers: Sequence[Capture]
 
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that the student processes, with padding."""
+        return sum(batch.inputs["input_ids"].numel() for batch in self.batches)
+
 
 class StepExecution(Protocol):
     """Decides which runs take a step together, and takes it."""
@@ -34,8 +39,11 @@ class StepExecution(Protocol):
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """The runs, which are at the same position, in the groups that step together."""
 
-    def step(self, runs: Sequence[Run], inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
-        """Take a step of a group, or of a part of it; returns the runs that have to take it alone.
+    def step(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
+        """Take a step of a group, or of a part of it, whose runs are the keys of `inputs`.
+
+        Returns:
+            the runs that have to take the step alone.
 
         Any error but the following ends the run that caused it only.
 
@@ -55,9 +63,9 @@ class SequentialExecution:
     def groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         return [[run] for run in runs]
 
-    def step(self, runs: Sequence[Run], inputs: Callable[[Run], StepInputs], shared: SharedTensors) -> list[Run]:
-        for run in runs:
-            step_alone(run, inputs(run), shared)
+    def step(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
+        for run, of_run in inputs.items():
+            step_alone(run, of_run, shared)
         return []
 
     def leave(self, run: Run) -> None:

@@ -17,7 +17,7 @@ from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.storage import atomic_writes, checksums
 from harness.storage.store import Store
 from harness.teacher_outputs import fill, output_store
-from harness.training.cohort import Teacher
+from harness.training.teacher import Teacher
 from tests.support.forked_commands import ForkedCommand, set_options
 from tests.support.student_weights import student_weights
 

@@ -8,8 +8,9 @@ import torch
 
 from harness.teacher_outputs import fill
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.prefetcher import Prefetcher
+from harness.training.teacher import Teacher
 from tests.support.training_world import SOLVED_ON_THE_CPU, step
 from tests.training.test_methods import KINDS
 
@@ -43,7 +44,7 @@ def steps(here, cohort, *, guarded):
 
 def take(cohort, batches, position):
     data = batches.at(position)
-    outputs = cohort._teacher_outputs(position, data, cohort.runs)
+    outputs = cohort.teacher_passes.outputs(position, data, cohort.runs)
     for run in cohort.runs:
         if run.error is None:
             step(cohort, run, data, outputs)
@@ -67,7 +68,7 @@ def test_cached_outputs_are_pinned_and_read_without_waiting(world, device, tmp_p
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or real(tensor))
     cohort = Cohort(here.stream(), {"base": cached}, runs, here.device)
     assert steps(here, cohort, guarded=partial(no_synchronization, device)) == {}
-    assert cohort.forwards.total() == 0
+    assert cohort.teacher_passes.forwards.total() == 0
     assert bool(pinned) == (device == "cuda")
 
 

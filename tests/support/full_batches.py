@@ -11,9 +11,10 @@ from harness.models import families, heads
 from harness.planning import memory_estimate
 from harness.plugin_host.host import Host
 from harness.testing import tiny_batch
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.run import Run
 from harness.training.step_batch import StepBatch
+from harness.training.teacher import Teacher
 
 VOCABULARY, TOKENS = 2000, 128
 

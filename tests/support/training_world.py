@@ -17,11 +17,12 @@ from harness.plugin_host.host import Host
 from harness.testing import tiny_model
 from harness.training.batch_stream import BatchStream, encode_task
 from harness.training.best_epoch import BestEpoch
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
 from harness.training.run import Run
 from harness.training.scoring import score
 from harness.training.shared_tensors import SharedTensors
 from harness.training.step_execution import step_alone
+from harness.training.teacher import Teacher
 
 CPU = torch.device("cpu")
 TEXT = "red green blue small large old new cat dog bird tree house runs sleeps falls sings"
@@ -156,7 +157,7 @@ class World:
         cohort, data = cohort or self.cohort(run), self.stream().at(0, self.device)
         for number in range(len(run.progress.stages)):
             run.enter_stage(number)
-            outputs = cohort._teacher_outputs(0, data, [run])
+            outputs = cohort.teacher_passes.outputs(0, data, [run])
             if run.error is None:
                 step(cohort, run, data, outputs)
         return run
@@ -164,7 +165,7 @@ class World:
 
 def step(cohort, run, data, outputs):
     """A step of one run of the cohort on a batch, with the outputs of the teachers."""
-    step_alone(run, cohort._inputs(run, data, outputs), SharedTensors(data, outputs))
+    step_alone(run, cohort.inputs_of(run, data, outputs), SharedTensors(data, outputs))
 
 
 def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):

@@ -15,7 +15,8 @@ from harness.tasks.tokenization import collate
 from harness.teacher_outputs import fill as filling
 from harness.teacher_outputs import output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore, stored_for
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
+from harness.training.teacher import Teacher
 from tests.support.training_world import assert_same, bits, train
 from tests.training.test_cohort import METHODS
 
@@ -331,7 +332,7 @@ def train_cached(here, store, *runs):
         fill(here, store, names, teacher)
     cohort = Cohort(here.stream(), {"base": CachedTeacher("base", store, names)}, runs, CPU)
     train(cohort)
-    assert cohort.forwards.total() == 0
+    assert cohort.teacher_passes.forwards.total() == 0
     assert all(run.error is None and run.cost.teacher_forwards == 0 for run in runs)
     return teacher.calls
 
@@ -382,7 +383,7 @@ def test_cached_and_live_teachers_differ_in_the_last_bits_only(world, tmp_path):
     cached = CachedTeacher("base, kept", store, stored_for(everything("classification")))
     cohort = Cohort(here.stream(), {"base": teacher_of(here), "base, kept": cached}, [one, other], CPU)
     train(cohort)
-    assert cohort.forwards == {"base": one.steps, "base, kept": 0}
+    assert cohort.teacher_passes.forwards == {"base": one.steps, "base, kept": 0}
     mine, theirs = bits(other)[0], bits(one)[0]
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-3) for name in theirs)
 

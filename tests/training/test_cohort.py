@@ -133,7 +133,7 @@ def test_each_teacher_runs_once_per_batch(world):
     train(cohort)
     batches = here.stream().batches_per_epoch
     assert {run.position for run in runs} == {batches}
-    assert cohort.forwards == {"base": batches}
+    assert cohort.teacher_passes.forwards == {"base": batches}
     for run in runs:
         lengths = zip(run.progress.stages, run.progress.lengths, strict=True)
         uses = sum(length * sum(map(bool, stage.needs.teachers)) for stage, length in lengths)
@@ -144,7 +144,7 @@ def test_no_teacher_runs_if_no_run_needs_it(world):
     here = world()
     cohort = here.cohort(here.run("finetune"))
     train(cohort)
-    assert cohort.forwards.total() == 0
+    assert cohort.teacher_passes.forwards.total() == 0
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
@@ -184,7 +184,7 @@ def test_a_resumed_run_waits_for_the_others(world, tmp_path):
     train(cohort)
     assert_same(resumed, expected["tinybert"])
     assert_same(fresh, expected["logit_kd"])
-    assert cohort.forwards["base"] == fresh.steps
+    assert cohort.teacher_passes.forwards["base"] == fresh.steps
 
 
 def test_a_run_with_a_damaged_checkpoint_starts_again(world, tmp_path):

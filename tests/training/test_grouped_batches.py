@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from harness.api.losses import task_loss
+from harness.api.method import Method, Needs, Stage
 from harness.training.step_batch import join_groups
 from tests.support.training_world import alone, assert_same, step, train
 from tests.teacher_outputs.test_output_store import everything, teacher_of
@@ -41,7 +43,7 @@ def gradients_of_first_steps(world, kind, method, config, batching, dtype):
         for group in run.trained.optimizer.param_groups:
             group["lr"] = 0.0
         data = cohort.stream.at(0, CPU)
-        step(cohort, run, data, cohort._teacher_outputs(0, data, [run]))
+        step(cohort, run, data, cohort.teacher_passes.outputs(0, data, [run]))
         assert run.error is None
         actual.append((grads, dict(run.history[-1].terms), len(data.group_slices["tokenizer"])))
     return actual
@@ -144,6 +146,30 @@ def test_padding_is_counted(world):
         )
         shares[batching] = run.cost.padded_tokens / run.cost.tokens
     assert 1 <= shares["grouped"] < shares["random"]
+
+
+class ComparesInItsFirstStep(Method):
+    """Two stages of one step, the first on the whole batch, the second on its groups."""
+
+    name = "compares_in_its_first_step"
+    min_teachers = max_teachers = 0
+
+    def stages(self):
+        needs = Needs(student=["logits"])
+        return [Stage("whole", needs, steps=1, batch_dependent=frozenset({"task"})), Stage("groups", needs, steps=1)]
+
+    def losses(self, step, batch, student, teachers):
+        return {"task": task_loss(student.logits, batch)}
+
+
+def test_padding_is_that_of_the_stage_of_the_step(world):
+    here = world()
+    run = here.run(ComparesInItsFirstStep)
+    train(here.cohort(run))
+    first, second = (here.stream().at(position, CPU) for position in (0, 1))
+    batches = [first.whole("tokenizer"), *second.groups("tokenizer")]
+    assert len(first.groups("tokenizer")) > 1
+    assert run.cost.padded_tokens == sum(batch.inputs["input_ids"].numel() for batch in batches)
 
 
 def test_a_group_is_truncated_to_its_longest_row(world):

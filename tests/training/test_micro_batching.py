@@ -10,7 +10,7 @@ from harness.api.model_outputs import ModelOutputs
 from harness.execution import run_checkpoints
 from harness.testing import tiny_batch
 from harness.training import micro_batching
-from harness.training.cohort import Teacher
+from harness.training.teacher import Teacher
 
 CPU = torch.device("cpu")
 CUDA_SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB.\nmore of it"
@@ -220,7 +220,7 @@ def test_a_teacher_splits_a_batch_into_micro_batches(world, monkeypatch):
     train(cohort)
     assert run.error is None
     assert set(sizes) <= {4, 1, 2, 3}
-    assert cohort.forwards == {"base": run.steps}
+    assert cohort.teacher_passes.forwards == {"base": run.steps}
     for mine, theirs in zip(run.history, expected.history, strict=True):
         assert mine.terms == pytest.approx(theirs.terms, rel=1e-4)
 

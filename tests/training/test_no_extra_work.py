@@ -13,7 +13,7 @@ from harness.models.capture import Capture
 from harness.tasks.tokenization import collate
 from harness.training import prefetcher
 from harness.training.batch_stream import BatchStream
-from harness.training.cohort import Cohort
+from harness.training.teacher_passes import TeacherPasses
 from tests.support.training_world import SOLVED_ON_THE_CPU, assert_same, bits, train
 from tests.training.test_cohort import KINDS, METHODS
 
@@ -66,9 +66,9 @@ def test_no_step_waits_for_the_device(world, kind, monkeypatch):
         for run in cohort.runs:
             run.progress.number, run.progress.step = min(number, len(run.progress.stages) - 1), 0
         with Looks() as looks:
-            teachers = cohort._teacher_outputs(0, data, cohort.runs)
+            teachers = cohort.teacher_passes.outputs(0, data, cohort.runs)
             for run in cohort.runs:
-                inputs = cohort._inputs(run, data, teachers)
+                inputs = cohort.inputs_of(run, data, teachers)
                 run.step(inputs.batches, inputs.teachers, inputs.live_teachers)
         assert [run.error for run in cohort.runs if run.error] == []
         assert looks.seen + seen == []
@@ -161,7 +161,7 @@ def test_layers_without_requested_outputs_save_no_additional_tensors(world):
 def test_teacher_outputs_are_freed_after_the_step(world, monkeypatch):
     here = world(epochs=1)
     cohort, alive, kept = here.cohort(here.run("tinybert"), here.run("minilm")), [], []
-    teach = Cohort._teacher_outputs
+    teach = TeacherPasses.outputs
 
     def watched(self, position, batches, due):
         gc.collect()
@@ -171,7 +171,7 @@ def test_teacher_outputs_are_freed_after_the_step(world, monkeypatch):
         kept.extend(weakref.ref(tensor) for each in tensors.values() for tensor in each.tensors())
         return tensors
 
-    monkeypatch.setattr(Cohort, "_teacher_outputs", watched)
+    monkeypatch.setattr(TeacherPasses, "outputs", watched)
     train(cohort)
     assert len(alive) > 4
     assert set(alive) == {0}

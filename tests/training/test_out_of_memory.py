@@ -12,7 +12,7 @@ from harness.execution import run_checkpoints
 from harness.teacher_outputs import fill, output_store
 from harness.teacher_outputs.output_store import CachedTeacher, TeacherOutputStore
 from harness.training import micro_batching, scoring
-from harness.training.cohort import Teacher
+from harness.training.teacher import Teacher
 from tests.support.training_world import alone, assert_same, bits, train
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -149,7 +149,7 @@ def test_a_teacher_that_fails_fails_its_students_only(world, monkeypatch):
     assert student.error == "step 1 (intermediate): RuntimeError: an illegal instruction"
     assert student.cost.tokens == 0
     assert_same(other, expected)
-    assert cohort.forwards.total() == 0
+    assert cohort.teacher_passes.forwards.total() == 0
 
 
 def test_a_teacher_does_not_run_in_stages_without_needs(world):
@@ -160,7 +160,7 @@ def test_a_teacher_does_not_run_in_stages_without_needs(world):
     cohort = here.cohort(run)
     train(cohort)
     assert run.error is None
-    assert cohort.forwards.total() == run.progress.lengths[0]
+    assert cohort.teacher_passes.forwards.total() == run.progress.lengths[0]
     again = here.run("mlkd_bert", config=options)
     train(here.cohort(again, student))
     assert student.cost.teacher_seconds == pytest.approx(  # shared in the first stage alone

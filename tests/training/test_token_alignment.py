@@ -11,8 +11,9 @@ from harness.api.model_outputs import Layered, ModelOutputs
 from harness.tasks.cross_tokenizer import retokenize
 from harness.tasks.token_offsets import NOWHERE
 from harness.tasks.tokenization import concatenate, encode
-from harness.training import cohort
 from harness.training.batch_stream import BatchStream, encode_task, encode_with_other_tokenizer
+from harness.training.cohort import Cohort
+from harness.training.teacher import Teacher
 from harness.training.token_alignment import Alignment
 from tests.support.tiny_tasks import questions, task
 from tests.support.tokenizer_factory import WORDS, bytelevel, corpus, wordpiece
@@ -234,8 +235,8 @@ def test_a_teacher_aligned_to_its_own_tokenizer_gives_the_same_training(world, m
         students, batch_size=8, batching=here.training.batching, data_seed=5, others={"tokenizer/24": teachers}
     )
     run = here.run(method)
-    teacher = cohort.Teacher("base", here.teacher(), "tokenizer/24", CPU)
-    list(cohort.Cohort(stream, {"base": teacher}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
+    teacher = Teacher("base", here.teacher(), "tokenizer/24", CPU)
+    list(Cohort(stream, {"base": teacher}, [run], CPU).train(stop=lambda: False, checkpoint=lambda run: None))
     assert (native.error, run.error) == (None, None)
     assert run.history[0].terms == pytest.approx(native.history[0].terms, rel=1e-6, abs=1e-6)
     assert len(run.history) == run.steps

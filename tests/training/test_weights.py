@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from harness.plugin_host.host import Host
-from harness.training.cohort import Cohort, Teacher
+from harness.training.cohort import Cohort
+from harness.training.teacher import Teacher
 from tests.support.training_world import CPU
 
 OPTIONS = {

@@ -101,7 +101,7 @@ def bind(
 
 def require_supported_needs(method: Method, stage: Stage) -> None:
     """Raise `UserError` if a stage needs outputs that its models do not have, with the messages of `validate`."""
-    from harness.resolution.cell_resolution import check_needs
+    from harness.resolution.stage_checks import check_needs
 
     problems = check_needs(stage, method.task, method.student, method.teachers)
     if problems:

@@ -25,7 +25,7 @@ from harness.models.families import shape
 from harness.models.introspection import find_parts
 from harness.models.quiet_transformers import quiet_transformers
 from harness.plugin_host.host import Host
-from harness.resolution.cell_resolution import check_needs
+from harness.resolution.stage_checks import check_needs
 from harness.testing import tiny_batch
 from harness.testing.term_evaluation import StepPosition, evaluate_terms
 from tests.support.encoder_families import SETTINGS, tiny_encoder

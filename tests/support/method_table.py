@@ -16,8 +16,8 @@ from harness.api.method import Method, TaskInfo
 from harness.api.model_outputs import ModelShape
 from harness.models.output_names import parse
 from harness.plugin_host.host import Host
-from harness.resolution.cell_resolution import check_needs
 from harness.resolution.method_rows import has_text_stage
+from harness.resolution.stage_checks import check_needs
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "methods.md"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.analysis.aggregate import HIDDEN, summarize
+from harness.analysis.aggregate import summarize
+from harness.analysis.score_cells import HIDDEN
 from harness.reporting.report_files import write
 from harness.storage.plan_file import PlannedTask
 from tests.support import results_factory as factory

@@ -6,7 +6,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from harness.analysis.aggregate import HIDDEN
+from harness.analysis.score_cells import HIDDEN
 from harness.reporting import report_files
 from tests.support.hub_layout import write_dataset
 

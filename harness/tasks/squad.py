@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from harness import hookimpl
 from harness.api.errors import UserError
 from harness.api.task import Splits, Task
-from harness.tasks.data_checks import Columns, Fault, refuse_invalid_split
+from harness.tasks.column_faults import Fault
+from harness.tasks.data_checks import Columns, refuse_invalid_split
 from harness.tasks.data_sources import source_files
 from harness.tasks.qa_answers import InvalidAnswerError, locate_answers
 

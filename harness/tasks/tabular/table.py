@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, nearest
-from harness.tasks.data_checks import REMEDY
+from harness.tasks.column_faults import REMEDY
 
 if TYPE_CHECKING:
     import pyarrow as pa

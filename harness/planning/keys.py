@@ -244,6 +244,7 @@ def _file_digest(path: Path) -> str:
 def student(
     spec: StudentSpec,
     shape: ModelShape,
+    *,
     checkpoint: str | None,
     source: TeacherJob | None,
     pretrained: str | None,
@@ -286,7 +287,8 @@ def _inherited_config(teacher: TeacherJob) -> dict[str, Any]:
 def general(
     job: General,
     method: Method,
-    student_parts: dict[str, Any],
+    *,
+    student: Mapping[str, Any],
     teacher: str | None,
     text: TextCorpus,
     tokenizer_ref: TokenizerRef,
@@ -294,13 +296,20 @@ def general(
     settings: TrainingSpec,
     device: str,
 ) -> dict[str, Any]:
-    """Return the parts for a text stage. `teacher` is a pretrained model's fingerprint or the assistant's key."""
+    """Return the parts for a text stage.
+
+    Args:
+        student: the parts of its initial weights.
+        teacher: the fingerprint of the pretrained model, or the key of the assistant.
+        spec: the suite's section `general`.
+        settings: the training settings of the text stage.
+    """
     return {
         "method": {"name": method.name, "version": method.version, "options": _text_stage_options(job, method)},
         **({"modules": TEXT_STAGE_MODULES_VERSION} if _has_modules(method) else {}),
         "masking": job.masking,
         **({"smoothing": job.smoothing} if job.smoothing else {}),
-        "student": student_parts,
+        "student": dict(student),
         "teacher": teacher,
         "data": {"text": text.fingerprint, "tokenizer": tokenizer_ref.fingerprint, "max_length": spec.max_length},
         **spec.key_fields(),

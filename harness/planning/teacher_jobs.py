@@ -96,15 +96,15 @@ class TeacherJobs:
         digest = pretrained.fingerprint(checkpoint)
         parts = keys.finetuned_teacher(digest, head.order, data, tokenizer_ref, settings.max_length, self.device)
         return TeacherJob(
-            name,
-            name,
-            spec,
-            data,
-            checkpoint,
-            tokenizer_ref,
-            settings,
-            parts,
-            key(parts),
+            row=name,
+            name=name,
+            spec=spec,
+            data=data,
+            checkpoint=checkpoint,
+            tokenizer_ref=tokenizer_ref,
+            training=settings,
+            parts=parts,
+            key=key(parts),
             order=head.order,
             head=head.summary,
         )
@@ -125,7 +125,18 @@ class TeacherJobs:
         trust, head = self.spec.trust_remote_code, ""
         if checkpoint is not None:
             head = finetuned_heads.if_fine_tuned(checkpoint, data.task, trust_remote_code=trust)
-        return TeacherJob(name, name, spec, data, checkpoint, tokenizer_ref, settings, parts, key(parts), head=head)
+        return TeacherJob(
+            row=name,
+            name=name,
+            spec=spec,
+            data=data,
+            checkpoint=checkpoint,
+            tokenizer_ref=tokenizer_ref,
+            training=settings,
+            parts=parts,
+            key=key(parts),
+            head=head,
+        )
 
     def _settings(self, task: Task) -> TrainingSpec:
         """Return the training settings of a teacher. It trains alone, so how students take a step does not count."""
@@ -136,15 +147,15 @@ class TeacherJobs:
         row, spec = self.suite.rows[name], self.spec.teachers[name]
         return [
             TeacherJob(
-                name,
-                f"{name} (seed {run.planned.seed})" if row.seed is None else name,
-                spec,
-                run.data,
-                None,
-                run.tokenizer_ref,
-                run.training,
-                run.parts,
-                run.planned.key,
+                row=name,
+                name=f"{name} (seed {run.planned.seed})" if row.seed is None else name,
+                spec=spec,
+                data=run.data,
+                checkpoint=None,
+                tokenizer_ref=run.tokenizer_ref,
+                training=run.training,
+                parts=run.parts,
+                key=run.planned.key,
                 seed_index=seed_index if row.seed is None else None,
                 run=run,
             )

@@ -130,18 +130,23 @@ class TextStageJobs:
         assert general is not None  # the method has a text stage for shapes of any size
         assert pretrained is not None  # otherwise `obstacle` rejected the cell
         source = init.source.checkpoint if init.source else None
-        student_parts = keys.student(spec, student, _fingerprint(init.checkpoint), init.source, _fingerprint(source))
-        teacher_id = assistant.key if assistant else _fingerprint(pretrained)
+        student_parts = keys.student(
+            spec,
+            student,
+            checkpoint=_fingerprint(init.checkpoint),
+            source=init.source,
+            pretrained=_fingerprint(source),
+        )
         parts = keys.general(
             general,
             method,
-            student_parts,
-            teacher_id,
-            self.text,
-            init.tokenizer_ref,
-            self.spec,
-            self.settings,
-            self.device,
+            student=student_parts,
+            teacher=assistant.key if assistant else _fingerprint(pretrained),
+            text=self.text,
+            tokenizer_ref=init.tokenizer_ref,
+            spec=self.spec,
+            settings=self.settings,
+            device=self.device,
         )
         return TextStageJob(
             label=request.cell.variant.label,

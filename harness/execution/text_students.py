@@ -22,8 +22,8 @@ from harness.planning.jobs import TextStageJob
 from harness.planning.method_binding import with_examples
 from harness.storage import atomic_writes, checksums
 from harness.storage.disk_errors import is_disk_error
+from harness.storage.record_files import REMEDY
 from harness.storage.records import GeneralRecord
-from harness.storage.store import REMEDY
 from harness.tasks.corpus import encode_text
 from harness.tasks.text_task import TEXT_TASK
 from harness.tasks.tokenized_cache import cache_key_parts, load_or_build

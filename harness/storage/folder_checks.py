@@ -14,7 +14,8 @@ from harness.api.errors import UserError
 from harness.storage import atomic_writes, checksums, set_aside
 from harness.storage.disk_errors import DiskError
 from harness.storage.plan_file import PlanFile
-from harness.storage.store import OtherVersionError, Store
+from harness.storage.record_files import OtherVersionError
+from harness.storage.store import Store
 
 DATA = ("predictions.parquet", "student")
 """What a run, a teacher or a text stage stores besides its record. A user may remove it."""

@@ -23,45 +23,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError
-from harness.storage import atomic_writes, checksums
-from harness.storage.control_characters import visible_in_json
+from harness.storage import record_files
 from harness.storage.disk_errors import explained
 from harness.storage.failure_records import FailureRecord
-from harness.storage.frozen_model import FrozenModel
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.plan_file import PlanFile
-from harness.storage.records import SCHEMA_VERSION, GeneralRecord, RunParts, RunRecord, RunSummary, TeacherRecord
+from harness.storage.record_files import REMEDY, teacher_name
+from harness.storage.records import GeneralRecord, RunParts, RunRecord, RunSummary, TeacherRecord
 from harness.storage.tuning_records import TuningRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Model = TypeVar("Model", bound=FrozenModel)
-
-REMEDY = (
-    "delete it and run the suite again; only missing results are computed (`harness doctor DIR --repair` sets aside"
-    " everything that is damaged)"
-)
-
-
-def teacher_name(key: str, fingerprint: str) -> str:
-    """Name of the folder of a teacher's record and predictions on the examples with that `data_fingerprint`.
-
-    The key of a teacher does not contain them: its weights do not depend on what it is scored on.
-    """
-    return f"{key}-{fingerprint}"
-
-
-class OtherVersionError(UserError):
-    """A file was written by a version of kd-harness with another `SCHEMA_VERSION`."""
 
 
 class Store:
@@ -122,7 +99,7 @@ class Store:
 
     def record(self, key: str) -> RunRecord | None:
         """Return the record of a run, completed or failed; None if the run has not ended."""
-        return _read_keyed(self.run_folder(key) / "record.json", RunRecord)
+        return record_files.read_result(self.run_folder(key) / "record.json", RunRecord)
 
     def records(self) -> list[RunRecord]:
         """Return all records, sorted by task, label, student, seed and key."""
@@ -139,7 +116,7 @@ class Store:
 
     def parts(self, key: str) -> dict[str, Any]:
         """Return the parts of a run's key, without reading the rest of its record; empty if there is no record."""
-        found = _read_keyed(self.run_folder(key) / "record.json", RunParts)
+        found = record_files.read_result(self.run_folder(key) / "record.json", RunParts)
         return found.parts if found else {}
 
     def _summary(self, key: str) -> RunSummary | None:
@@ -152,7 +129,7 @@ class Store:
         known = self._summaries.get(key)
         if known and version and known[0] == version:
             return known[1]
-        summary = _read_keyed(path, RunSummary)
+        summary = record_files.read_result(path, RunSummary)
         if summary:
             self._summaries[key] = version, summary
         return summary
@@ -182,7 +159,7 @@ class Store:
         existing = self.record(record.key)
         if existing is not None and existing.status == "completed":
             return False
-        _write_result(self.run_folder(record.key), record, predictions, export)
+        record_files.write_result(self.run_folder(record.key), record, predictions, export)
         return True
 
     def teacher(self, key: str, fingerprint: str | None) -> TeacherRecord | None:
@@ -197,7 +174,7 @@ class Store:
 
     def teacher_in(self, name: str) -> TeacherRecord | None:
         """Return the record in the folder `name` of the teachers; None if there is none."""
-        return _read_keyed(self.folder / "teachers" / name / "record.json", TeacherRecord)
+        return record_files.read_result(self.folder / "teachers" / name / "record.json", TeacherRecord)
 
     def teachers(self) -> list[TeacherRecord]:
         """Return the records of all teachers, sorted by name, task, key and examples."""
@@ -207,7 +184,7 @@ class Store:
 
     def save_teacher(self, record: TeacherRecord, predictions: DataFrame | None = None) -> None:
         """Save a teacher's predictions and then its record, which replaces one on the same examples."""
-        _write_result(self.folder_of(record), record, predictions)
+        record_files.write_result(self.folder_of(record), record, predictions)
 
     def examples(self, fingerprint: str) -> DataFrame | None:
         """Return the texts of the examples with that `data_fingerprint`; None if they are not stored.
@@ -239,14 +216,14 @@ class Store:
     def save_examples(self, fingerprint: str, load_texts: Callable[[], DataFrame]) -> None:
         """Save the texts of scored examples, which `load_texts` returns, unless they are stored."""
         if not self.has_examples(fingerprint):
-            _write_table(self._examples_path(fingerprint), load_texts())
+            record_files.write_table(self._examples_path(fingerprint), load_texts())
 
     def _examples_path(self, fingerprint: str) -> Path:
         return self.folder / "examples" / f"{fingerprint}.parquet"
 
     def general(self, key: str) -> GeneralRecord | None:
         """Return the record of a student distilled on unlabelled text; None if there is none."""
-        return _read_keyed(self.general_folder(key) / "record.json", GeneralRecord)
+        return record_files.read_result(self.general_folder(key) / "record.json", GeneralRecord)
 
     def general_folder(self, key: str) -> Path:
         """Folder of a student distilled on unlabelled text, and of its record."""
@@ -256,12 +233,11 @@ class Store:
         """Save a student distilled on unlabelled text, unless it is stored. `export` creates the student's folder."""
         folder = self.general_folder(record.key)
         if not (folder / "record.json").exists():
-            _write_result(folder, record, export=export)
+            record_files.write_result(folder, record, export=export)
 
     def latency(self, key: str) -> LatencyRecord | None:
         """Return a latency measurement; None if there is none."""
-        path = self.folder / "latency" / f"{key}.json"
-        return _keyed(_read(path, LatencyRecord), path, key)
+        return record_files.read_named(self.folder / "latency" / f"{key}.json", LatencyRecord)
 
     def latency_keys(self) -> list[str]:
         """Return the keys of all latency measurements, sorted, without reading the records."""
@@ -274,16 +250,15 @@ class Store:
 
     def save_latency(self, record: LatencyRecord) -> None:
         """Save a latency measurement, which replaces one with the same key."""
-        _write(self.folder / "latency" / f"{record.key}.json", record)
+        record_files.write(self.folder / "latency" / f"{record.key}.json", record)
 
     def tuning(self, key: str) -> TuningRecord | None:
         """Return the record of a finished tuning; None if it is not finished."""
-        path = self.folder / "tuning" / f"{key}.json"
-        return _keyed(_read(path, TuningRecord), path, key)
+        return record_files.read_named(self.folder / "tuning" / f"{key}.json", TuningRecord)
 
     def save_tuning(self, record: TuningRecord) -> None:
         """Save the record of a tuning."""
-        _write(self.folder / "tuning" / f"{record.key}.json", record)
+        record_files.write(self.folder / "tuning" / f"{record.key}.json", record)
 
     def journal(self, key: str) -> Path:
         """Path of Optuna's journal of a tuning. Its folder may not exist."""
@@ -291,12 +266,11 @@ class Store:
 
     def failure(self, key: str) -> FailureRecord | None:
         """Return why an artifact could not be built in the last attempt; None if it has not failed."""
-        path = self.folder / "failures" / f"{key}.json"
-        return _keyed(_read(path, FailureRecord), path, key)
+        return record_files.read_named(self.folder / "failures" / f"{key}.json", FailureRecord)
 
     def save_failure(self, record: FailureRecord) -> None:
         """Save the failure of an artifact, which replaces an older one."""
-        _write(self.folder / "failures" / f"{record.key}.json", record)
+        record_files.write(self.folder / "failures" / f"{record.key}.json", record)
 
     def remove_failure(self, key: str) -> None:
         """Remove the failure of an artifact, if there is one."""
@@ -304,122 +278,8 @@ class Store:
 
     def plan(self) -> PlanFile | None:
         """Return the plan of the suite; None if there is none."""
-        return _read(self.folder / "plan.json", PlanFile)
+        return record_files.read(self.folder / "plan.json", PlanFile)
 
     def save_plan(self, plan: PlanFile) -> None:
         """Save the plan of the suite, which replaces an older one."""
-        _write(self.folder / "plan.json", plan)
-
-
-def _write_table(path: Path, table: DataFrame) -> None:
-    atomic_writes.write(path, lambda partial: table.to_parquet(partial, index=False, write_page_checksum=True))
-
-
-def _write_result(
-    folder: Path,
-    record: FrozenModel,
-    predictions: DataFrame | None = None,
-    export: Callable[[Path], object] | None = None,
-) -> None:
-    """Write the data of a result, then its record, and their checksums.
-
-    A file loses its checksum before it is replaced: after a kill at any point it has none or the right one.
-    """
-    path, table, student = folder / "record.json", folder / "predictions.parquet", folder / "student"
-    replaced = [*([table] if predictions is not None else ()), *([student] if export is not None else ())]
-    checksums.discard(folder, path, *replaced)
-    if predictions is not None:
-        _write_table(table, predictions)
-    if export is not None:
-        atomic_writes.write(student, export)
-    checksums.add(folder, *(file for data in replaced for file in checksums.files_at(data)))
-    _write(path, record)
-    checksums.add(folder, path)
-
-
-def _write(path: Path, model: FrozenModel) -> None:
-    atomic_writes.write_text(path, model.model_dump_json(indent=1) + "\n")
-
-
-def _read_keyed(path: Path, model: type[Model], refused: bytes | None = None) -> Model | None:
-    """Read a record, and check that its folder has its name, and that it matches its checksum.
-
-    Content that does not match is read again before it is `refused`: another process may have replaced the record, with
-    its checksum, after the content was read.
-    """
-    content = _content(path)
-    if content is None:
-        return None
-    record = _parse(content, path, model)
-    name = path.parent.name
-    if not (isinstance(record, TeacherRecord) and name == teacher_name(record.key, record.data_fingerprint)):
-        _keyed(record, path, name)
-    try:
-        checksums.verify_content(path, content)
-    except checksums.CorruptFileError as error:
-        if content != refused:
-            return _read_keyed(path, model, refused=content)
-        raise UserError(Problem(f"{error}; {REMEDY}")) from error
-    return record
-
-
-def _keyed(record: Model | None, path: Path, expected: str) -> Model | None:
-    """Return the record if it has the expected key."""
-    key = getattr(record, "key", expected)
-    if key != expected:
-        raise UserError(Problem(f"the record has key {key}, expected {expected}; {REMEDY}", str(path)))
-    return record
-
-
-def _read(path: Path, model: type[Model]) -> Model | None:
-    """Read and validate a file; None if it does not exist."""
-    content = _content(path)
-    return None if content is None else _parse(content, path, model)
-
-
-def _content(path: Path) -> bytes | None:
-    """Read a file; None if it does not exist."""
-    try:
-        with explained(path, can_be_missing=True):
-            return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _parse(content: bytes, path: Path, model: type[Model]) -> Model:
-    """Validate the content of the file at `path`. A valid file is parsed once: that halves the time of large stores.
-
-    Control characters in its strings become visible escapes, because boards and messages print the strings.
-    """
-    try:
-        text = visible_in_json(content.decode())
-        parsed = model.model_validate_json(text)
-    except UnicodeDecodeError as error:
-        raise UserError(Problem(f"cannot be read ({error}); {REMEDY}", str(path))) from error
-    except ValidationError as error:
-        _check_version(_document(text, path), path)
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        name = model.model_config.get("title") or model.__name__
-        raise UserError(Problem(f"is not a valid {name}: {key}: {first['msg']}; {REMEDY}", str(path))) from error
-    _check_version(parsed.model_dump(include={"schema_version"}, exclude_unset=True), path)
-    return parsed
-
-
-def _document(text: str, path: Path) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(Problem(f"is not valid JSON ({error}); {REMEDY}", str(path))) from error
-
-
-def _check_version(document: object, path: Path) -> None:
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise (OtherVersionError if type(version) is int else UserError)(
-            Problem(
-                f"schema_version is {version!r}, expected {SCHEMA_VERSION} by this version of kd-harness; "
-                f"use the version that wrote it, or {REMEDY}",
-                str(path),
-            )
-        )
+        record_files.write(self.folder / "plan.json", plan)

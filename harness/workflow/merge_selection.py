@@ -15,8 +15,9 @@ from harness.storage import folder_checks
 from harness.storage.failure_records import FailureRecord
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.plan_file import PlanFile
+from harness.storage.record_files import teacher_name
 from harness.storage.records import GeneralRecord, RunRecord, TeacherRecord
-from harness.storage.store import Store, teacher_name
+from harness.storage.store import Store
 from harness.storage.tuning_records import TuningRecord
 from harness.workflow.plan_columns import listed
 from harness.workflow.plan_union import Prefer

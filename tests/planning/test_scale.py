@@ -18,7 +18,7 @@ from harness.api.errors import UserError
 from harness.planning import cost_estimate, memory_packing, run_status
 from harness.planning.memory_estimate import CohortLoad, Load, peak
 from harness.resolution import load
-from harness.storage import store as store_module
+from harness.storage import record_files
 from harness.storage.records import RunRecord, RunSummary
 from harness.storage.store import Store
 from tests.conftest import PLUGIN, SUITE
@@ -83,8 +83,8 @@ def test_a_changed_run_is_compared_with_the_record_of_its_label(tmp_path):
 
 def test_a_record_is_read_again_only_if_it_has_changed(tmp_path, monkeypatch):
     store, read = Store(tmp_path), []
-    original = store_module._read_keyed
-    monkeypatch.setattr(store_module, "_read_keyed", lambda path, model: (read.append(path), original(path, model))[1])
+    original = record_files.read_result
+    monkeypatch.setattr(record_files, "read_result", lambda path, model: (read.append(path), original(path, model))[1])
     put(store, failed("sst2", "kd", "big", 1), run_record(seed=2))
     first = store.summaries()
     assert len(read) == 2

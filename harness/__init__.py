@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from harness.workflow.results_reading import Results as Results
     from harness.workflow.results_reading import load_results as load_results
     from harness.workflow.suite_execution import RunOptions as RunOptions
-    from harness.workflow.suite_execution import SuiteResult as SuiteResult
-    from harness.workflow.suite_execution import run as run
     from harness.workflow.suite_loading import load_suite as load_suite
     from harness.workflow.suite_loading import plan as plan
+    from harness.workflow.suite_run import SuiteResult as SuiteResult
+    from harness.workflow.suite_run import run as run
 
 __version__ = "0.1.0"
 
@@ -69,7 +69,7 @@ _MODULES = {
     "Search": "api.search_space",
     "Stage": "api.method",
     "Step": "api.method",
-    "SuiteResult": "workflow.suite_execution",
+    "SuiteResult": "workflow.suite_run",
     "TaskInfo": "api.method",
     "UserError": "api.errors",
     "export_student": "export.exporting",
@@ -78,7 +78,7 @@ _MODULES = {
     "load_suite": "workflow.suite_loading",
     "measure_latency": "workflow.latency_measurement",
     "plan": "workflow.suite_loading",
-    "run": "workflow.suite_execution",
+    "run": "workflow.suite_run",
     "tabular_task": "tasks.tabular.plugin_tasks",
 }
 

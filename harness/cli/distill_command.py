@@ -15,7 +15,7 @@ from harness.cli.quantities import count, duration, seconds
 from harness.cli.text_lines import print_status
 
 if TYPE_CHECKING:
-    from harness.workflow.suite_execution import SuiteResult
+    from harness.workflow.suite_run import SuiteResult
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
     from harness.cli.run_command import build_plan, print_interrupted
     from harness.storage.store import Store
     from harness.workflow.suite_command import suite_command
-    from harness.workflow.suite_execution import RunOptions, SuiteExecution, SuiteResult
+    from harness.workflow.suite_execution import RunOptions, SuiteExecution
+    from harness.workflow.suite_run import SuiteResult
 
     plan, host = build_plan(str(suite), (), ())
     store = Store(results / plan.spec.name)

@@ -31,7 +31,7 @@ from harness.tasks.tabular.table_files import read_tables
 
 if TYPE_CHECKING:
     from harness.export.model_card import CardFacts
-    from harness.workflow.suite_execution import SuiteResult
+    from harness.workflow.suite_run import SuiteResult
 
 SHORTEST, LONGEST = 0.1, 10.0
 """Limits of the epochs of a rung."""

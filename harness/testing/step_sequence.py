@@ -121,38 +121,68 @@ def loss_terms(
     kind = batches[0].kind
     options, count = cls.Config.model_validate(config or {}), 1 + max(max(batch.rows) for batch in batches)
     bound = bind(cls, options, kind, student, teachers, seed=seed, examples=count)
-    models = [Capture(teacher) for teacher in teachers]
-    for who, model in {"the student": captured, **{f"teacher {i}": model for i, model in enumerate(models, 1)}}.items():
-        _require_head(model, kind, who)
-    selected = find_stage(bound, kind, stage)
-    require_supported_needs(bound, selected)
-    modules = build_modules(bound, student)
-    generator = torch.Generator().manual_seed(seed)
-    parameters = [*captured.model.parameters(), *modules.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0) if lr else None
-    history: list[StepTerms] = []
+    sequence = _Sequence(bound, captured, [Capture(teacher) for teacher in teachers], kind, stage, lr)
     for number in range(consecutive):
+        position = StepPosition(index + number, steps, epochs)
+        sequence.take(batches[number % len(batches)], position, is_last=number + 1 == consecutive)
+    return sequence.history[-1]
+
+
+class _Sequence:
+    """Steps of a method in one stage, with the same modules.
+
+    Args:
+        method: bound to the models.
+        kind: of the batches.
+        stage: the name of the stage; None: the first, or for unlabelled text the text stage.
+        lr: learning rate of the updates; 0: none.
+
+    Attributes:
+        history: the terms of the steps taken.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        student: Capture,
+        teachers: Sequence[Capture],
+        kind: TaskKind,
+        stage: str | None,
+        lr: float,
+    ) -> None:
+        self.method, self.student, self.teachers = method, student, teachers
+        _require_head(student, kind, "the student")
+        for number, teacher in enumerate(teachers, start=1):
+            _require_head(teacher, kind, f"teacher {number}")
+        self.stage = find_stage(method, kind, stage)
+        require_supported_needs(method, self.stage)
+        self.modules = build_modules(method, student.model)
+        self.generator = torch.Generator().manual_seed(method.seed)
+        parameters = [*student.model.parameters(), *self.modules.parameters()]
+        self.optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0) if lr else None
+        self.history: list[StepTerms] = []
+
+    def take(self, batch: Batch, position: StepPosition, *, is_last: bool) -> None:
+        """Take a step. The last one keeps its graph, and updates neither the weights nor the modules."""
         evaluated = evaluate_terms(
-            bound,
-            selected,
-            batches[number % len(batches)],
-            captured,
-            models,
-            progress=StepPosition(index + number, steps, epochs),
-            generator=generator,
-            modules=modules,
+            self.method,
+            self.stage,
+            batch,
+            self.student,
+            self.teachers,
+            progress=position,
+            generator=self.generator,
+            modules=self.modules,
         )
-        is_last = number + 1 == consecutive
-        if optimizer and not is_last:
-            update(evaluated.total, optimizer)
+        if self.optimizer and not is_last:
+            update(evaluated.total, self.optimizer)
         # In-place changes of the state would invalidate the gradients of the last step, so they are made in a copy.
-        after = replace(evaluated.step, modules=copy.deepcopy(modules)) if is_last else evaluated.step
+        after = replace(evaluated.step, modules=copy.deepcopy(self.modules)) if is_last else evaluated.step
         with torch.no_grad():
-            bound.after_step(after)
-        rates = bound.learning_rates(evaluated.step)
+            self.method.after_step(after)
+        rates = self.method.learning_rates(evaluated.step)
         state = {name: tensor.clone() for name, tensor in after.modules.state_dict().items()}
-        history.append(StepTerms(evaluated, rates, state, history, keep_graph=is_last))
-    return history[-1]
+        self.history.append(StepTerms(evaluated, rates, state, self.history, keep_graph=is_last))
 
 
 def _require_head(model: Capture, kind: TaskKind, who: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.api.batch import Batch, TaskKind
 from harness.api.errors import UserError, nearest, problem_list
+from harness.api.live import StepModels
 from harness.api.method import LossTerms, Method, MethodConfig, Stage, Step, TaskInfo
 from harness.api.model_outputs import ModelOutputs
 
@@ -167,7 +168,6 @@ def evaluate_terms(
     """
     from harness.training import term_names
     from harness.training.loss_passes import snapshot, terms_of, weighted_sum
-    from harness.training.step_models import WeightAverage, step_models
     from harness.training.step_needs import needs_at
 
     modules = build_modules(method, student.model) if modules is None else modules
@@ -181,13 +181,7 @@ def evaluate_terms(
         modules,
         generator,
         log=lambda name, value: logged.__setitem__(name, snapshot(name, value)),
-        models=step_models(
-            batch,
-            stage=stage,
-            student=student,
-            teachers=[_frozen_copy(teacher) for teacher in teachers] if stage.live else (),
-            average=WeightAverage.of_stage(stage, student.model),
-        ),
+        models=_models_of_step(batch, stage, student, teachers),
     )
     where = f"{method.name}, stage {stage.name!r}"
     with _value_errors_as_invalid_terms(where):
@@ -211,6 +205,19 @@ def _value_errors_as_invalid_terms(where: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise InvalidTerms(f"{where}: {error}") from error
+
+
+def _models_of_step(batch: Batch, stage: Stage, student: Capture, teachers: Sequence[Capture]) -> StepModels:
+    """The models that the method may run itself: the student, teachers in a live stage, the average if there is one."""
+    from harness.training.step_models import WeightAverage, step_models
+
+    return step_models(
+        batch,
+        stage=stage,
+        student=student,
+        teachers=[_frozen_copy(teacher) for teacher in teachers] if stage.live else (),
+        average=WeightAverage.of_stage(stage, student.model),
+    )
 
 
 def _frozen_copy(teacher: Capture) -> Capture:

@@ -124,12 +124,8 @@ def declared_task(
     """
     source = locate("data", spec.data) if spec.data is not None else None
     declaration = Declaration(name, spec, {} if source else _paths(spec, locate))
-    if (
-        source is not None
-        and spec.labels is None
-        and not Path(source).is_absolute()
-        and spec.kind in KINDS_WITH_CLASSES
-    ):
+    is_on_hub = source is not None and not Path(source).is_absolute()
+    if is_on_hub and spec.labels is None and spec.kind in KINDS_WITH_CLASSES:
         raise UserError(Problem("give the labels of a data set on the hub, in the order of the classes", "labels"))
     classes = classes_of(spec, lambda: declaration.tables("train", source))
     declaration = replace(declaration, classes=classes)
@@ -144,7 +140,6 @@ def declared_task(
         unanswerable=spec.unanswerable,
         registered=metrics,
     )
-    weights = _class_weights(spec, names)
     return Task(
         name=name,
         kind=spec.kind,
@@ -161,7 +156,7 @@ def declared_task(
         higher_is_better=chosen.higher_is_better,
         percent=spec.percent,
         unanswerable=spec.unanswerable,
-        class_weights=weights,
+        class_weights=_class_weights(spec, names),
         key_parts=_key_parts(spec, names, chosen),
         summary=_summary(spec, classes),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.api.errors import UserError
+from harness.api.names import is_name
 from harness.config.diagnostics import Diagnostics, format_value
 from harness.config.paths import find_files, folder_or_hub, search_folders
 from harness.config.task_schema import TaskSpec
@@ -72,6 +73,8 @@ def declare(data: dict[str, Any], host: Host, diagnostics: Diagnostics) -> dict[
     tasks: dict[str, Task] = {}
     for index, name, body in declarations(data):
         path: KeyPath = ("tasks", index, name)
+        if not is_name(name):  # reported by the schema's check
+            continue
         if name in host.tasks:
             diagnostics.add(path, f"duplicate name: {name!r} is a registered task; rename the declared one")
             continue

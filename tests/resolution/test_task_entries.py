@@ -111,6 +111,8 @@ FORMS = {
     "a number": ("  - 5\n", "tasks.1: expected a string, found 5"),
     "registered": (DECLARED.replace("reviews:", "rte:", 1), "tasks.rte: duplicate name: 'rte' is a registered task"),
     "twice": (f"{DECLARED}{DECLARED}", "duplicate value"),
+    "blank": (DECLARED.replace("reviews:", "' ':", 1), "a name of letters, digits and any of ._+-"),
+    "no name": (DECLARED.replace("reviews:", "a/b:", 1), "a name of letters, digits and any of ._+-"),
     "reserved": (DECLARED.replace("reviews:", "average:", 1), "the name is reserved"),
     "no validation": (
         "  - r: {kind: regression, train: data/reviews.csv}\n",

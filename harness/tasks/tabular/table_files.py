@@ -46,6 +46,14 @@ FORMATS: Mapping[str, Format] = {
 
 JSON_LINES = "; if the file has one object on each line, set `format: jsonl`"
 
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # starts with the mark of utf-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order mark -> the encoding that it tells."""
+
 _CSV_LIMIT = Lock()
 """Guards the maximum length of a cell, a global setting of the csv module."""
 
@@ -137,7 +145,7 @@ def _decode(content: bytes, encoding: str, where: str) -> str:
         codec = codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
         raise _unknown_encoding(encoding) from error
-    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, name in _MARKS:
         if content.startswith(mark) and codec == "utf-8":
             raise UserError(f"{where}: the file is {name}, not utf-8; set `encoding` to {name}")
     try:

@@ -1,5 +1,6 @@
 """All file formats give the same examples, and say what is wrong with a file."""
 
+import codecs
 import gzip
 import json
 
@@ -90,6 +91,8 @@ def test_encodings(tmp_path, encoding):
 INVALID = {
     "latin-1": ("a.csv", "text,label\nok,a\ncafé au lait,b\n".encode("latin-1"), ["line 3", "0xe9", "latin-1"]),
     "utf-16": ("a.csv", "text\nok\n".encode("utf-16"), ["utf-16", "`encoding` to utf-16"]),
+    "utf-32": ("a.csv", "text\nok\n".encode("utf-32"), ["utf-32", "`encoding` to utf-32"]),
+    "utf-32, big endian": ("a.csv", codecs.BOM_UTF32_BE + "text\n".encode("utf-32-be"), ["`encoding` to utf-32"]),
     "empty": ("a.csv", b"", ["a.csv", "the file is empty"]),
     "header alone": ("a.csv", b"text,label\n", ["a.csv", "no rows"]),
     "too few cells": ("a.csv", b"text,label\nx,a\nno comma\n", ["line 3", "found 1 cells, expected 2"]),

@@ -121,9 +121,12 @@ def read(path: Path, options: FileOptions | None = None) -> Table:
     """Read a table. The values of CSV and TSV files are strings, as they are in the file.
 
     Raises:
-        UserError: the file does not exist, cannot be parsed, or has characters that cannot be written.
+        UserError: the file does not exist, cannot be parsed, or has characters that cannot be written; or an option
+            does not apply to its format.
     """
-    table = table_files.read_file(path, options or FileOptions())
+    options = options or FileOptions()
+    table_files.refuse_unused([path], options)
+    table = table_files.read_file(path, options)
     if table.content is not None and not isinstance(table.content, Sequence):
         return Table(list(table.columns), table.content)
     rows = _rows(table.columns) if table.content is None else table.content

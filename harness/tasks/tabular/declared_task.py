@@ -21,7 +21,7 @@ from harness.tasks.tabular.class_names import ClassNames, value_text
 from harness.tasks.tabular.examples import KINDS_WITH_CLASSES, classes_of, read_examples
 from harness.tasks.tabular.hub_tables import read_split
 from harness.tasks.tabular.table import Table
-from harness.tasks.tabular.table_files import FileOptions, list_files, read_tables
+from harness.tasks.tabular.table_files import FileOptions, list_files, read_tables, refuse_unused
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +53,8 @@ class Declaration:
     classes: ClassNames | None = None
 
     @property
-    def _options(self) -> FileOptions:
+    def options(self) -> FileOptions:
+        """How its files are read."""
         spec = self.spec
         return FileOptions(
             spec.format,
@@ -77,7 +78,7 @@ class Declaration:
             if spec.data is not None:
                 split = getattr(spec, part)
                 return [read_split(source or spec.data, spec.config, spec.revision, split)]
-            return read_tables(self.paths[part], self._options)
+            return read_tables(self.paths[part], self.options)
         except UserError as error:
             raise _with_prefix(error, with_names) from error
 
@@ -85,7 +86,7 @@ class Declaration:
         """List the files of all parts; None if they are on the hub."""
         if self.spec.data is not None:
             return source_files(source or self.spec.data)
-        return [file for path in self.paths.values() for file in list_files(path, self._options)]
+        return [file for path in self.paths.values() for file in list_files(path, self.options)]
 
     def examples(self, part: Part, source: str | None) -> tuple[Dataset, int]:
         """Return the examples of one part, and the number of its answers whose start was corrected."""
@@ -124,6 +125,8 @@ def declared_task(
     """
     source = locate("data", spec.data) if spec.data is not None else None
     declaration = Declaration(name, spec, {} if source else _paths(spec, locate))
+    if declaration.options.given:
+        refuse_unused(declaration.files(source) or (), declaration.options)
     is_on_hub = source is not None and not Path(source).is_absolute()
     if is_on_hub and spec.labels is None and spec.kind in KINDS_WITH_CLASSES:
         raise UserError(Problem("give the labels of a data set on the hub, in the order of the classes", "labels"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from harness.api.errors import UserError
+from harness.api.errors import Problem, UserError
 from harness.config.diagnostics import format_value
 from harness.config.paths import text_files
 from harness.config.task_schema import Format
@@ -46,6 +46,13 @@ FORMATS: Mapping[str, Format] = {
 
 JSON_LINES = "; if the file has one object on each line, set `format: jsonl`"
 
+_APPLIES: Mapping[str, frozenset[Format]] = {
+    "encoding": frozenset({"csv", "tsv", "json", "jsonl", "conll"}),
+    "delimiter": frozenset({"csv", "tsv"}),
+    "quoting": frozenset({"csv", "tsv"}),
+}
+"""Option -> the formats that it applies to."""
+
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # starts with the mark of utf-16
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -72,6 +79,12 @@ class FileOptions:
     tokens: str = "tokens"
     tags: str = "tags"
     text_is_conll: bool = False
+
+    @property
+    def given(self) -> list[str]:
+        """The options of some formats that differ from their defaults."""
+        default = FileOptions()
+        return [name for name in _APPLIES if getattr(self, name) != getattr(default, name)]
 
     def format_of(self, path: Path) -> Format | None:
         """Return the format of a file, None if its suffix is unknown."""
@@ -108,6 +121,24 @@ def list_files(path: str, options: FileOptions) -> list[Path]:
     if not files:
         raise UserError(f"{display_path(folder)}: the folder has no files with a suffix of {', '.join(FORMATS)}")
     return files
+
+
+def refuse_unused(files: Sequence[Path], options: FileOptions) -> None:
+    """Raise `UserError` with the options that are given and apply to none of the files.
+
+    A folder may have files of several formats: an option is for those that it applies to.
+    """
+    formats = {options.format_of(file) for file in files}
+    if None in formats:
+        return  # an unknown suffix, which is an error when the file is read
+    found = f"{' and '.join(sorted(map(str, formats)))} files, such as {display_path(files[0])}"
+    problems = [
+        Problem(f"has no meaning for {found}; leave it out", name)
+        for name in options.given
+        if not formats & _APPLIES[name]
+    ]
+    if problems:
+        raise UserError(*problems)
 
 
 def read_file(path: Path, options: FileOptions) -> Table:

@@ -221,6 +221,34 @@ def test_key_parts_hold_what_a_user_may_edit(files):
     assert files.task(**REVIEWS, seed=7).key_parts == plain
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "refused"),
+    [
+        ("rows.parquet", {"delimiter": ";", "encoding": "latin-1"}, ["delimiter", "encoding"]),
+        ("rows.jsonl", {"quoting": False, "encoding": "latin-1"}, ["quoting"]),
+        ("rows.csv", {"delimiter": ";", "quoting": False, "encoding": "latin-1"}, []),
+        ("rows.json", {"format": "csv", "delimiter": ";"}, []),
+    ],
+)
+def test_an_option_that_cannot_apply_to_any_file_is_an_error(files, name, options, refused):
+    files.write(name, b"")
+    declaration = {"train": name, "validation": 0.5, "labels": [0, 1], **options}
+    try:
+        files.task(**declaration)
+        problems = []
+    except UserError as error:
+        problems = error.problems
+    assert sorted(problem.where for problem in problems) == refused
+    assert all(f"has no meaning for {name[5:]} files, such as {name}" in problem.message for problem in problems)
+
+
+def test_an_option_is_for_the_files_of_a_folder_that_it_applies_to(files):
+    files.write("data/a.csv", "text;label\none;0\ntwo;1\n")
+    files.write("data/b.jsonl", '{"text": "three", "label": 1}\n')
+    splits = files.load(train="data", validation="data", delimiter=";")
+    assert splits.train["text"][:] == ["one", "two", "three"]
+
+
 def test_class_weights_are_in_the_order_of_the_classes(files):
     files.write("reviews.csv", STARS)
     labels = {"1": "negative", "5": "positive"}

@@ -28,6 +28,7 @@ class DistillOptions:
     name: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    no_quoting: bool = False
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
@@ -61,6 +62,7 @@ def distill_model(options: DistillOptions) -> int:
         name=name,
         encoding=options.encoding,
         delimiter=delimiter(options.delimiter),
+        quoting=not options.no_quoting,
         text=options.text,
         text_pair=options.text_pair,
         label=options.label,

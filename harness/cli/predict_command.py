@@ -38,11 +38,13 @@ def predict_file(
     """
     quiet_libraries()
     from harness.prediction import file_predictions, tables
+    from harness.tasks.tabular.option_names import FILE_OPTIONS, named_as_options
 
     tables.format_of(out)
     if out.resolve() == file.resolve():
         raise UserError(Problem("is the input file, which is not replaced; write to another file", "--out"))
-    table = tables.read(file, files).storable(out)  # an error now, and not after all rows are predicted
+    with named_as_options(FILE_OPTIONS):
+        table = tables.read(file, files).storable(out)  # an error now, and not after all rows are predicted
     import torch
 
     from harness.planning.devices import best_device, refuse_absent

@@ -26,6 +26,7 @@ from harness.planning import task_data
 from harness.plugin_host.host import Host
 from harness.resolution import load_mapping, resolve
 from harness.storage.store import Store
+from harness.tasks.tabular.option_names import named_as_options
 from harness.tasks.tabular.table import Table
 from harness.tasks.tabular.table_files import read_tables
 
@@ -76,8 +77,9 @@ def distill(request: Request, execute: Execute, say: Say = lambda line: None) ->
     """
     model_folder.refuse_occupied(request.model)
     _check_name(request)
-    setting = examine(request, say)
-    rows = _applicable(request, setting, say)
+    with named_as_options(suite_content.options_of_keys(request.name)):
+        setting = examine(request, say)
+        rows = _applicable(request, setting, say)
     count, left = halving.rungs(len(rows)), request.budget
     compared = f"{counted(len(rows), 'candidate')} in {counted(count, 'rung')}"
     times = RungTimes(request.folder / "rungs.json", request.budget)

@@ -19,6 +19,7 @@ class Request:
         folder: where suites, results and the model are written.
         name: of the task and of the suites.
         encoding, delimiter: of text files; None: the delimiter of the suffix.
+        quoting: whether ``"..."`` encloses cells of CSV and TSV files.
         text, text_pair, label: columns of the data; None: guessed from their names. An empty `text_pair`: single texts.
         classes: value of the label column -> name of its class, where the teacher has other names.
         separator: text between several labels in a cell, for teachers that predict several; None: the cell is a list.
@@ -39,6 +40,7 @@ class Request:
     name: str
     encoding: str = "utf-8"
     delimiter: str | None = None
+    quoting: bool = True
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
@@ -56,7 +58,7 @@ class Request:
     @property
     def files(self) -> FileOptions:
         """How its files are read."""
-        return FileOptions(encoding=self.encoding, delimiter=self.delimiter)
+        return FileOptions(encoding=self.encoding, delimiter=self.delimiter, quoting=self.quoting)
 
     @property
     def results(self) -> Path:

@@ -14,9 +14,22 @@ from harness.config.yaml_tree import read_file
 from harness.distill.data_columns import DataColumns
 from harness.distill.halving import Candidate
 from harness.distill.request import Request
+from harness.tasks.tabular.option_names import FILE_OPTIONS
 
 TEACHER = "teacher"
 """Name of the teacher in the suites."""
+
+_OPTIONS: Mapping[str, str] = {
+    **FILE_OPTIONS,
+    "train": "--data",
+    "validation": "--validation",
+    "text": "--text",
+    "text_pair": "--text-pair",
+    "label": "--label",
+    "separator": "--separator",
+    "labels": "--class",
+}
+"""Key of the task -> option of `harness distill`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,12 @@ def template() -> dict[str, Any]:
     file = Path(str(importlib.resources.files("harness_suites"))) / "templates" / "distill.yaml"
     content: dict[str, Any] = read_file(file).plain()
     return content
+
+
+def options_of_keys(task: str) -> dict[str, str]:
+    """Key of the task, alone and as the problems of a suite place it -> option of `harness distill`."""
+    placed = {f"tasks.{task}.{key}": option for key, option in _OPTIONS.items()}
+    return {**_OPTIONS, **placed, f"tasks.{task}": _OPTIONS["train"]}
 
 
 def candidates(request: Request, setting: Setting) -> list[Candidate]:
@@ -104,6 +123,7 @@ def _task(request: Request, setting: Setting) -> dict[str, Any]:
         "validation": str(Path(scored).resolve()) if isinstance(scored, str) else scored,
         **({"encoding": request.encoding} if request.encoding != "utf-8" else {}),
         **({"delimiter": request.delimiter} if request.delimiter else {}),
+        **({} if request.quoting else {"quoting": False}),
         "text": columns.text,
         **({"text_pair": columns.text_pair} if columns.text_pair else {}),
         "label": columns.label,

@@ -109,6 +109,15 @@ def test_predict_reads_the_encoding_and_the_delimiter_that_are_given(tmp_path, c
     assert pd.read_csv(out)["review"].tolist() == ["Délivré, à temps"]
 
 
+def test_predict_reads_quotes_as_characters_if_it_is_told_so(tmp_path, call):
+    save_checkpoint(tmp_path / "m", "classification")
+    table, out = tmp_path / "in.tsv", tmp_path / "out.jsonl"
+    table.write_text('text\n"He left.\nThey said so."\n')
+    code, _, errors = call("predict", tmp_path / "m", table, "--out", out, "--no-quoting")
+    assert code == 0, errors
+    assert pd.read_json(out, lines=True)["text"].tolist() == ['"He left.', 'They said so."']
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -124,8 +133,11 @@ def test_predict_reads_the_encoding_and_the_delimiter_that_are_given(tmp_path, c
             ["{folder}/absent", "odd.parquet", "--out", "out.csv"],
             "column 'odd' (duration[s]): its values cannot be read",
         ),
-        (["{folder}/m", "latin.csv", "--out", "out.csv", "--encoding", "latin-1"], "set `delimiter` to ';'"),
-        (["{folder}/m", "latin.csv", "--out", "out.csv", "--delimiter", ";"], "set `encoding` to"),
+        (["{folder}/m", "latin.csv", "--out", "out.csv", "--encoding", "latin-1"], "set --delimiter to ';'"),
+        (["{folder}/m", "latin.csv", "--out", "out.csv", "--delimiter", ";"], "set --encoding to"),
+        (["{folder}/m", "open.csv", "--out", "out.csv"], "set --no-quoting if quotes have no such meaning"),
+        (["{folder}/m", "in.jsonl", "--out", "out.csv", "--delimiter", ";"], "--delimiter: has no meaning for jsonl"),
+        (["{folder}/m", "in.jsonl", "--out", "out.csv", "--no-quoting"], "--no-quoting: has no meaning for jsonl"),
         (["{folder}/m", "in.csv", "--out", "out.csv", "--delimiter", ";;"], "--delimiter: ';;' is not a character"),
     ],
 )
@@ -135,6 +147,7 @@ def test_predict_that_is_refused(results, tmp_path, call, monkeypatch, arguments
     save_checkpoint(tmp_path / "m", "classification")
     Path("in.csv").write_text("text,other\na,b\n")
     Path("in.jsonl").write_text('{"text": "a", "other": {}}\n')
+    Path("open.csv").write_text('text\n"never closed\n')
     Path("latin.csv").write_text("text;n\nà temps;1\n", encoding="latin-1")
     parquet.write_table(odd_table("a large duration", text=list("abcd")), "odd.parquet")
     arguments = [argument.format(folder=tmp_path) for argument in arguments]

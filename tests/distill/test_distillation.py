@@ -198,10 +198,34 @@ def test_files_have_any_encoding_and_delimiter(request_of, tmp_path):
         examine(request_of(delimiter=";"))
     with pytest.raises(UserError, match="set `delimiter` to ';'"):
         examine(request_of(encoding="latin-1"))
-    request = request_of(encoding="latin-1", delimiter=";")
+    request = request_of(encoding="latin-1", delimiter=";", quoting=False)
     setting = examine(request)
     (task,) = suite_content.suite(request, setting, [], name="reviews", epochs=1, seeds=[1])["tasks"]
-    assert (task["reviews"]["encoding"], task["reviews"]["delimiter"]) == ("latin-1", ";")
+    assert {key: task["reviews"][key] for key in ("encoding", "delimiter", "quoting")} == {
+        "encoding": "latin-1",
+        "delimiter": ";",
+        "quoting": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "validation", "message"),
+    [
+        ({"delimiter": ";"}, "review;liked\nx,y\n", "the header is one cell, 'review,liked'.*set --delimiter to ','"),
+        ({}, "review;liked\nx;y\n", "more.csv: the header is one cell.*set --delimiter to ';'"),
+        ({}, "review,rated\nx,yes\n", r"more.csv: no column 'liked' \(--label\)"),
+        ({}, 'review,liked\n"x,yes\n', "more.csv, line 2: .*set --no-quoting if"),
+        ({}, "review,liked\né,yes\n", "more.csv, line 2: .*set --encoding to"),
+        ({"data": "rows.jsonl", "delimiter": ";"}, None, "^--delimiter: has no meaning for jsonl files"),
+    ],
+)
+def test_messages_about_files_name_options(request_of, tmp_path, options, validation, message):
+    if validation is not None:
+        (tmp_path / "more.csv").write_text(validation, encoding="latin-1")
+    (tmp_path / "rows.jsonl").write_text('{"review": "a film", "liked": "yes"}\n{"review": "b film", "liked": "no"}\n')
+    scored = {} if validation is None else {"validation": "more.csv"}
+    with pytest.raises(UserError, match=message):
+        distill(replace(request_of(**scored), **options), stop)
 
 
 def test_texts_are_truncated_to_the_length_that_is_asked_for_and_that_the_teacher_reads(request_of):
@@ -301,6 +325,16 @@ def test_cells_of_several_labels_without_a_separator_are_an_error_of_the_data(re
     save_checkpoint(folder / "tagger", "multilabel")
     (folder / "tags.csv").write_text("text,labels\n" + "a loud film,cheap;fast\n" * 300)
     with pytest.raises(
-        UserError, match="found 'cheap;fast', expected a list of labels, or a text that `separator` splits"
+        UserError, match="found 'cheap;fast', expected a list of labels, or a text that --separator splits"
     ):
         distill(replace(request_of(), teacher="tagger", data="tags.csv", name="tags"), stop)
+
+
+def test_labels_that_are_no_classes_are_an_error_of_an_option(request_of):
+    folder = request_of().folder.parent
+    save_checkpoint(folder / "encoder", "two")
+    AutoModel.from_pretrained(folder / "encoder").save_pretrained(folder / "encoder")  # without its head
+    rows = "".join(f"a loud film,{number}th\n" for number in range(1001))
+    (folder / "rows.csv").write_text(f"text,label\n{rows}")
+    with pytest.raises(UserError, match=r"^--data: .* found 1001 classes"):
+        distill(replace(request_of(), teacher="encoder", data="rows.csv"), stop)

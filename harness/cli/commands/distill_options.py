@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.commands.shared_options import Delimiter, Encoding, Plugins
+from harness.cli.commands.shared_options import Delimiter, Encoding, NoQuoting, Plugins
 
 app = typer.Typer()
 
@@ -28,6 +28,7 @@ def distill(
     name: Annotated[str | None, typer.Option("--name", help="name of the task; default: that of the file")] = None,
     encoding: Encoding = "utf-8",
     delimiter: Delimiter = None,
+    no_quoting: NoQuoting = False,
     text: Annotated[str | None, typer.Option("--text", metavar="COLUMN", help="column of the text")] = None,
     text_pair: Annotated[
         str | None,
@@ -90,6 +91,7 @@ def distill(
         name,
         encoding,
         delimiter,
+        no_quoting,
         text,
         text_pair,
         label,

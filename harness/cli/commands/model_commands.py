@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.commands.shared_options import Delimiter, Encoding, Overrides, Plugins, Results, SuiteArgument
+from harness.cli.commands.shared_options import (
+    Delimiter,
+    Encoding,
+    NoQuoting,
+    Overrides,
+    Plugins,
+    Results,
+    SuiteArgument,
+)
 
 app = typer.Typer()
 
@@ -119,6 +127,7 @@ def predict(
     ],
     encoding: Encoding = "utf-8",
     delimiter: Delimiter = None,
+    no_quoting: NoQuoting = False,
     text: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +164,7 @@ def predict(
     from harness.prediction.file_predictions import PredictionOptions
     from harness.tasks.tabular.table_files import FileOptions
 
-    files = FileOptions(encoding=encoding, delimiter=delimiters.delimiter(delimiter))
+    files = FileOptions(encoding=encoding, delimiter=delimiters.delimiter(delimiter), quoting=not no_quoting)
     options = PredictionOptions(text, text_pair, scores, batch_size)
     predict_file(
         model, file, out, results, files, options, device=device, trust_remote_code=trust_remote_code, quiet=quiet

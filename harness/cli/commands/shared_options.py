@@ -36,6 +36,9 @@ Delimiter = Annotated[
     str | None,
     typer.Option("--delimiter", metavar="CHAR", help="character that separates the cells of CSV files, such as ';'"),
 ]
+NoQuoting = Annotated[
+    bool, typer.Option("--no-quoting", help="in CSV and TSV files, quotes are characters of the cells")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

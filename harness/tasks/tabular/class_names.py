@@ -90,12 +90,15 @@ def sorted_classes(values: Iterable[str], where: str) -> ClassNames:
         UserError: there are too few or too many values.
     """
     found = set(values) - {""}
-    numeric = all(_NUMBER.fullmatch(value) for value in found)
     names = (
-        sorted(found, key=lambda value: (float(value), value)) if numeric else sorted(found)
+        sorted(found, key=lambda value: (float(value), value)) if _are_numbers(found) else sorted(found)
     )  # "1" and "01" are equal
     _check_count(names, where)
     return ClassNames(tuple(names), {name: number for number, name in enumerate(names)}, sorted_values=True)
+
+
+def _are_numbers(values: Iterable[str]) -> bool:
+    return all(map(_NUMBER.fullmatch, values))
 
 
 def _check_count(names: Iterable[str], where: str | None) -> None:
@@ -104,6 +107,7 @@ def _check_count(names: Iterable[str], where: str | None) -> None:
     if FEWEST_CLASSES <= len(names) <= MAX_CLASSES:
         return
     shown = ", ".join(short_repr(name) for name in names[:5])
-    hint = "; is this the column of the labels? for numbers, use `kind: regression`" if len(names) > MAX_CLASSES else ""
+    hint = "; is this the column of the labels?" if len(names) > MAX_CLASSES else ""
+    hint += " for numbers, use `kind: regression`" if hint and _are_numbers(names) else ""
     message = f"found {len(names)} classes ({shown}), expected {FEWEST_CLASSES} to {MAX_CLASSES}{hint}"
     raise UserError(Problem(f"{where} {message}") if where else Problem(message, "labels"))

@@ -44,7 +44,7 @@ FORMATS: Mapping[str, Format] = {
 }
 """Suffix of a file -> its format."""
 
-JSON_LINES = "; if the file has one object on each line, set `format: jsonl`"
+JSON_LINES = "; if the file has one object on each line, name it .jsonl, or set `format: jsonl` in a suite"
 
 _APPLIES: Mapping[str, frozenset[Format]] = {
     "encoding": frozenset({"csv", "tsv", "json", "jsonl", "conll"}),
@@ -287,7 +287,7 @@ def _warn_of_merged_rows(text_lines: Sequence[str], starts: Sequence[int], cells
     if merged:
         log.warning(
             "%s, line %d: quotes join lines that look like rows of their own (%d such rows); if quotes have no meaning"
-            " in this file, set `quoting: false`",
+            " in this file, set `quoting: false` in a suite, or --no-quoting",
             where,
             merged[0],
             len(merged),

@@ -70,5 +70,10 @@ def test_a_column_of_numbers_suggests_a_regression():
         sorted_classes((str(number) for number in range(1001)), "rows.csv, column 'x':")
 
 
+def test_too_many_texts_suggest_another_column():
+    with pytest.raises(UserError, match=r"is this the column of the labels\?$"):
+        sorted_classes((f"text {number}" for number in range(1001)), "rows.csv, column 'x':")
+
+
 def test_a_thousand_classes_are_allowed():
     assert len(declared_classes(list(range(1000))).names) == 1000

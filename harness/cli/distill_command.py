@@ -41,6 +41,7 @@ class DistillOptions:
     max_params: str | None = None
     budget: str = "30min"
     plugins: Sequence[str] = ()
+    trust_remote_code: bool = False
 
 
 def distill_model(options: DistillOptions) -> int:
@@ -72,6 +73,7 @@ def distill_model(options: DistillOptions) -> int:
         max_length=options.max_length,
         methods=tuple(options.methods),
         plugins=tuple(options.plugins),
+        trust_remote_code=options.trust_remote_code,
         max_seconds=None if options.max_latency is None else seconds(options.max_latency, "--max-latency"),
         max_parameters=None if options.max_params is None else count(options.max_params, "--max-params"),
         budget=duration(options.budget, "--budget"),

@@ -26,6 +26,7 @@ class ExportOptions:
     max_params: str | None = None
     onnx: bool = False
     int8: bool = False
+    trust_remote_code: bool = False
 
 
 def export_model(name: str, target: Path, results: Path, options: ExportOptions) -> None:
@@ -49,6 +50,7 @@ def export_model(name: str, target: Path, results: Path, options: ExportOptions)
         max_parameters=None if options.max_params is None else count(options.max_params, "--max-params"),
         onnx=options.onnx,
         int8=options.int8,
+        trust_remote_code=options.trust_remote_code,
     )
     print("\n".join(_lines(exported)))
 

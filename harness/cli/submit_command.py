@@ -62,7 +62,7 @@ def submit_suite(
     for problem in problems:
         print(f"missing: {problem}", file=sys.stderr)
     device = options.device or best_device()
-    files = dict(_files(runs, texts, tasks, device))
+    files = dict(_files(runs, texts, tasks, device, trust_remote_code=loaded.suite.spec.trust_remote_code))
     first = next(iter(runs.values())).record
     default = store.folder / "submissions" / f"{first.label}-{first.student}-seed{first.seed}.zip"
     target = options.to or default
@@ -148,7 +148,12 @@ def _texts(absent: Mapping[str, str], source: str | None) -> tuple[dict[str, lis
 
 
 def _files(
-    runs: Mapping[str, StoredRun], texts: Mapping[str, list[list[str]]], tasks: Mapping[str, Task], device: str
+    runs: Mapping[str, StoredRun],
+    texts: Mapping[str, list[list[str]]],
+    tasks: Mapping[str, Task],
+    device: str,
+    *,
+    trust_remote_code: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield name and content of each file. Each student is loaded once."""
     import torch
@@ -163,7 +168,7 @@ def _files(
             yield test.file, glue_submission.placeholder(test, task)
             continue
         if test.task not in models:
-            models[test.task] = loaded_model.of_run(runs[test.task])
+            models[test.task] = loaded_model.of_run(runs[test.task], trust_remote_code=trust_remote_code)
         print(f"{test.file}: {len(texts[test.file][0]):,} rows", file=sys.stderr, flush=True)
         output = predict(models[test.task], texts[test.file], torch.device(device), batch_size=32)
         yield test.file, _content(test, task, output["value" if "value" in output else "label"])

@@ -116,8 +116,8 @@ def examine(request: Request, say: Say = lambda line: None) -> Setting:
     Raises:
         UserError: they are invalid, or do not fit each other.
     """
-    folder = pretrained.locate(request.teacher)
-    facts = teacher_facts.read(folder)
+    trust = request.trust_remote_code
+    facts = teacher_facts.read(pretrained.locate(request.teacher, trust_remote_code=trust), trust_remote_code=trust)
     tables = read_tables(request.data, request.files)
     found = data_columns.find_columns(
         _columns(tables), text=request.text, text_pair=request.text_pair, label=request.label
@@ -251,7 +251,7 @@ def _nothing_within(candidates: Iterable[best_students.Candidate], request: Requ
 def _export(request: Request, store: Store, row: Candidate, suite: Path, compared: str) -> Distilled:
     selected = exporting.best_of(store, None, Limits(label=row.method, student=row.student))
     facts = replace(selected, selected_by=_reason(request, selected, compared))
-    exporting.write(facts, request.model)
+    exporting.write(facts, request.model, trust_remote_code=request.trust_remote_code)
     return Distilled(suite, store.folder, request.model, facts)
 
 

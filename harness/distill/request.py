@@ -28,6 +28,7 @@ class Request:
             fewer.
         methods: the methods to compare; empty: those of the template.
         plugins: .py files or folders of methods.
+        trust_remote_code: whether to run Python code contained in the teacher's folder or repository.
         max_seconds: largest median latency of one text on this machine.
         max_parameters: largest number of parameters.
         budget: seconds of training, approximately.
@@ -50,6 +51,7 @@ class Request:
     max_length: int = 128
     methods: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+    trust_remote_code: bool = False
     max_seconds: float | None = None
     max_parameters: int | None = None
     budget: float = 1800.0

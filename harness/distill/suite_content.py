@@ -92,6 +92,7 @@ def suite(
     return {
         "name": name,
         **({"plugins": [str(Path(path).resolve()) for path in request.plugins]} if request.plugins else {}),
+        **({"trust_remote_code": True} if request.trust_remote_code else {}),
         "tasks": [{request.name: _task(request, setting)}],
         "teachers": {TEACHER: {"model": model, **({"finetune": False} if setting.is_fine_tuned else {})}},
         "students": students,

@@ -38,13 +38,13 @@ class TeacherFacts:
     positions: int | None
 
 
-def read(folder: Path) -> TeacherFacts:
+def read(folder: Path, *, trust_remote_code: bool = False) -> TeacherFacts:
     """Read the facts from config.json.
 
     Raises:
         UserError: its head is not for whole texts, or its family is not supported.
     """
-    config = pretrained.config_in(folder)
+    config = pretrained.config_in(folder, trust_remote_code=trust_remote_code)
     kind = _kind(config, folder)
     families.shape(config, str(folder))  # raises UserError for an unknown family
     return TeacherFacts(

@@ -45,6 +45,7 @@ def export_student(
     max_parameters: int | None = None,
     onnx: bool = False,
     int8: bool = False,
+    trust_remote_code: bool = False,
 ) -> Exported:
     """Export the best student of a suite within limits, or one run, as a folder that works without the harness.
 
@@ -60,6 +61,7 @@ def export_student(
         max_parameters: largest number of parameters.
         onnx: whether to add the model in ONNX format, in float32.
         int8: whether to add it in int8.
+        trust_remote_code: whether to run Python code that the student has from its teacher's checkpoint.
 
     Raises:
         harness.UserError: nothing has that name, nothing is within the limits, `to` is not empty, or a package for ONNX
@@ -71,12 +73,19 @@ def export_student(
         raise UserError(Problem(missing, "--onnx" if onnx else "--int8"))
     backends = ("onnx-int8", "onnx") if int8 else ("onnx",) if onnx else ()
     limits = Limits(label, student, seed, max_parameters, max_seconds, backends)
-    return write(facts_of(str(name), Path(results), task, limits), folder, onnx=onnx, int8=int8)
+    facts = facts_of(str(name), Path(results), task, limits)
+    return write(facts, folder, onnx=onnx, int8=int8, trust_remote_code=trust_remote_code)
 
 
-def write(facts: CardFacts, folder: Path, *, onnx: bool = False, int8: bool = False) -> Exported:
+def write(
+    facts: CardFacts, folder: Path, *, onnx: bool = False, int8: bool = False, trust_remote_code: bool = False
+) -> Exported:
     """Export the run of `facts` with its card to `folder`, which must not exist, or be empty."""
-    files = model_folder.write(facts.run, folder, lambda written: model_card.text(facts, written), onnx=onnx, int8=int8)
+
+    def card(files: ModelFiles) -> str:
+        return model_card.text(facts, files)
+
+    files = model_folder.write(facts.run, folder, card, onnx=onnx, int8=int8, trust_remote_code=trust_remote_code)
     return Exported(folder, facts, files)
 
 

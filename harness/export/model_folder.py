@@ -37,7 +37,13 @@ def refuse_occupied(folder: Path) -> None:
 
 
 def write(
-    run: StoredRun, target: Path, card: Callable[[ModelFiles], str], *, onnx: bool = False, int8: bool = False
+    run: StoredRun,
+    target: Path,
+    card: Callable[[ModelFiles], str],
+    *,
+    onnx: bool = False,
+    int8: bool = False,
+    trust_remote_code: bool = False,
 ) -> ModelFiles:
     """Write the student of a run to the folder `target`, complete or not at all.
 
@@ -49,13 +55,14 @@ def write(
         target: must not exist, or be empty.
         card: returns the text of README.md.
         onnx, int8: which ONNX files to write.
+        trust_remote_code: whether to run the student's own code.
 
     Raises:
         UserError: the student is missing or damaged, or cannot be exported to ONNX.
     """
     refuse_occupied(target)
     student = loaded_model.student_folder(run)
-    model = loaded_model.of_run(run)
+    model = loaded_model.of_run(run, trust_remote_code=trust_remote_code)
     files = ModelFiles(model)
 
     def fill(folder: Path) -> None:

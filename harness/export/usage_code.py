@@ -9,8 +9,8 @@ _QA_CODE = """\
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("PATH_OR_HUB_ID")
-model = AutoModelForQuestionAnswering.from_pretrained("PATH_OR_HUB_ID")
+tokenizer = AutoTokenizer.from_pretrained("PATH_OR_HUB_ID"{options})
+model = AutoModelForQuestionAnswering.from_pretrained("PATH_OR_HUB_ID"{options})
 context = "It is in the garden."
 inputs = tokenizer("Where is it?", context, return_tensors="pt", truncation="only_second", return_offsets_mapping=True)
 offsets = inputs.pop("offset_mapping")[0].tolist()
@@ -25,6 +25,9 @@ answer = context[offsets[first][0] : offsets[last][1]].strip()
 """
 """As `harness.metrics.qa_spans`, for one window."""
 
+_TRUSTED = ", trust_remote_code=True"
+"""Option of transformers to load a model with code of its own."""
+
 _NO_ANSWER_CODE = """\
 if start[0] + end[0] > scores.max():
     answer = ""  # the question has no answer
@@ -38,7 +41,8 @@ def of(model: LoadedModel, pipeline: str) -> str:
 
 def _qa_code(model: LoadedModel) -> str:
     no_answer = _NO_ANSWER_CODE if model.unanswerable else ""
-    return f"{_QA_CODE.format(longest=MAX_ANSWER)}{no_answer}print(answer)\n"
+    code = _QA_CODE.format(longest=MAX_ANSWER, options=_TRUSTED if model.has_own_code else "")
+    return f"{code}{no_answer}print(answer)\n"
 
 
 def _pipeline_code(model: LoadedModel, pipeline: str) -> str:
@@ -50,6 +54,7 @@ def _pipeline_code(model: LoadedModel, pipeline: str) -> str:
         options += ', function_to_apply="none"'
     elif model.kind == "multilabel":
         call += ", top_k=None"
+    options += _TRUSTED if model.has_own_code else ""
     return (
         "from transformers import pipeline\n\n"
         f'model = pipeline("{pipeline}", "PATH_OR_HUB_ID"{options})\nprint({call}))\n'

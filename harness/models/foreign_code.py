@@ -1,4 +1,4 @@
-"""Refuses checkpoints whose code is in another repository or folder.
+"""Refuses checkpoints whose code is in another repository or folder, or may not run.
 
 The fingerprint of a checkpoint has the code in its folder. transformers would take code from elsewhere in the version
 that is there when it is loaded, so a result under the same key could come from other code.
@@ -26,6 +26,16 @@ def refuse(folder: Path) -> None:
                 f" download the model to a folder, copy the .py files of {source!r} to it, delete `{source}--` from"
                 f" `auto_map` in its {' and '.join(FILES)}, and give this folder"
             )
+
+
+def reason(error: Exception) -> str:
+    """Why transformers cannot load a checkpoint; of one with code that may not run, how to allow it."""
+    if "trust_remote_code" not in str(error):
+        return str(error)
+    return (
+        "the model has Python code of its own; read it, and if you trust it, allow it with `trust_remote_code: true` in"
+        " a suite, or --trust-remote-code"
+    )
 
 
 def _classes(file: Path) -> Iterator[str]:

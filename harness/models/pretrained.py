@@ -97,7 +97,7 @@ def config_in(folder: Path, *, trust_remote_code: bool = False) -> PretrainedCon
                 return BertConfig.from_dict(fields)
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise UserError(f"{folder / CONFIG} cannot be read: {foreign_code.reason(error)}") from error
 
 
 def fingerprint(path: Path) -> str:

@@ -89,7 +89,7 @@ def load(path: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerB
         with explained(path, can_be_missing=True), quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: cannot load a tokenizer from this folder: {error}") from error
+        raise UserError(f"{path}: cannot load a tokenizer from this folder: {foreign_code.reason(error)}") from error
     if not tokenizer.is_fast:
         raise UserError(
             f"{path}: {type(tokenizer).__name__} is a slow tokenizer, which has no character offsets; add the"

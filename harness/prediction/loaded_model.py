@@ -41,6 +41,11 @@ class LoadedModel:
     paired: bool | None = None
     unanswerable: bool = False
 
+    @property
+    def has_own_code(self) -> bool:
+        """Whether its class is defined by Python code of its folder, and not by transformers."""
+        return type(self.model).__module__.partition(".")[0] == "transformers_modules"
+
 
 def of_checkpoint(name: str, *, trust_remote_code: bool = False) -> LoadedModel:
     """Load a folder or hub id. The card of an exported model says how it is used.

@@ -41,11 +41,13 @@ def test_every_option_is_the_one_that_was_typed(monkeypatch):
     }
     received = []
     monkeypatch.setattr(distill_command, "distill_model", lambda options: received.append(options) or 0)
-    arguments = [*(f"--{name}={value}" for name, value in typed.items()), "--no-quoting"]
+    arguments = [*(f"--{name}={value}" for name, value in typed.items()), "--no-quoting", "--trust-remote-code"]
     result = CliRunner().invoke(app, ["distill", *arguments])
     assert result.exit_code == 0, result.output
     renamed = {"class": "classes", "method": "methods", "plugin": "plugins"}
     expected = {renamed.get(name, name.replace("-", "_")): value for name, value in typed.items()}
     listed = {name: [expected[name]] for name in renamed.values()}
-    values = expected | listed | {"to": Path("folder"), "max_length": 256, "no_quoting": True}
+    values = (
+        expected | listed | {"to": Path("folder"), "max_length": 256, "no_quoting": True, "trust_remote_code": True}
+    )
     assert {field.name: getattr(received[0], field.name) for field in fields(DistillOptions)} == values

@@ -10,17 +10,21 @@ import pandas as pd
 import pytest
 import yaml
 from pyarrow import parquet
+from transformers import pipeline
 
+from harness.api.errors import UserError
 from harness.cli import app
+from harness.prediction import loaded_model
 from harness.storage.plan_file import PlannedRun, PlannedTask
 from harness.storage.store import Store
 from harness.tasks.glue import COLUMNS, TASKS
 from tests.prediction.test_glue_submission import OFFICIAL, check_official
 from tests.support.hub_layout import write_dataset
 from tests.support.odd_columns import odd_table
+from tests.support.own_code import give_code
 from tests.support.results_factory import plan, run_record
 from tests.support.stored_students import MAX_LENGTH, TEXTS, fill_with_students
-from tests.support.tiny_checkpoints import save_checkpoint
+from tests.support.tiny_checkpoints import LABELS, save_checkpoint
 
 ROWS = 5
 
@@ -98,6 +102,25 @@ def test_a_run_of_an_incomplete_row_can_be_exported(tmp_path, call):
     assert code == 0
     assert "run sst2-kd-big-1" in printed
     assert "It was named by its key." in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_a_student_with_code_of_its_own_is_exported_if_that_is_trusted(tmp_path, call):
+    fill_with_students(tmp_path / "demo", seeds=1, finish=give_code)
+    target = tmp_path / "m"
+    export = ("export", "demo", "--results", tmp_path, "--to", target)
+    code, _, errors = call(*export)
+    assert code == 2
+    assert "the model has Python code of its own; " in errors
+    assert "--trust-remote-code" in errors
+    assert not target.exists()
+    code, _, errors = call(*export, "--trust-remote-code")
+    assert code == 0, errors
+    assert (
+        'pipeline("text-classification", "PATH_OR_HUB_ID", truncation=True, trust_remote_code=True)'
+        in (target / "README.md").read_text()
+    )
+    (answer,) = pipeline("text-classification", str(target), trust_remote_code=True, device="cpu")("a film")
+    assert answer["label"] in LABELS["classification"]
 
 
 def test_predict_reads_the_encoding_and_the_delimiter_that_are_given(tmp_path, call):
@@ -242,6 +265,19 @@ def test_a_submission_has_all_files_in_the_official_format(glue, call):
     for name, content in files.items():
         check_official(name, content, rows=ROWS)
     assert files["MNLI-m.tsv"] == files["AX.tsv"]  # the same texts, answered by the same student
+
+
+def test_the_suite_says_whether_the_code_of_students_is_trusted(glue, call, tmp_path, monkeypatch):
+    trusted = []
+
+    def of_run(run, *, trust_remote_code):
+        trusted.append(trust_remote_code)
+        raise UserError("seen")
+
+    monkeypatch.setattr(loaded_model, "of_run", of_run)
+    for setting in ("true", "false"):
+        submit(glue, call, "--allow-missing", "--to", tmp_path / "s.zip", "--set", f"trust_remote_code={setting}")
+    assert trusted == [True, False]
 
 
 def test_a_trained_task_without_readable_test_set_is_never_filled(glue, call, tmp_path):

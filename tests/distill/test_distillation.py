@@ -15,6 +15,7 @@ from harness.distill import halving, suite_content
 from harness.distill.distillation import _best, _nothing_within, distill, examine, summary_lines
 from harness.distill.request import Request
 from harness.resolution import load
+from tests.support.own_code import give_code
 from tests.support.results_factory import SST2, fill, plan
 from tests.support.tiny_checkpoints import save_checkpoint
 
@@ -247,6 +248,15 @@ def test_a_method_of_a_plugin_is_compared(request_of, tmp_path):
     assert method.label == "mine", "the suite names the plugin, so that `harness run` finds it"
     with pytest.raises(UserError, match="nowhere"):
         distill(request_of(plugins=("nowhere.py",)), execute_in(None))
+
+
+def test_a_teacher_with_code_of_its_own_is_distilled_if_that_is_trusted(request_of, tmp_path):
+    request = request_of(methods=("finetune",), seeds=(1,))
+    give_code(tmp_path / "teacher")
+    with pytest.raises(UserError, match=r"the model has Python code of its own; .* --trust-remote-code"):
+        distill(request, stop)
+    distilled = distill(replace(request, trust_remote_code=True), execute_in(request.folder))
+    assert (distilled.model / "modeling_own.py").is_file()
 
 
 def test_nothing_is_overwritten(request_of):

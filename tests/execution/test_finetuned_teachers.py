@@ -16,6 +16,7 @@ from harness.prediction import loaded_model
 from harness.reporting import board, formats
 from harness.resolution import resolve
 from harness.storage.run_lookup import find_run
+from tests.support.own_code import give_code
 
 TEACHER = "teachers={base: {model: ./classifier, finetune: false}}"
 WORDS = "sun lamp fire night cave coal tree road hand song"
@@ -315,43 +316,9 @@ def test_validation_reports_a_checkpoint_without_a_head(small):
     assert "remove `finetune: false`" in str(problem)
 
 
-CODE = {
-    "configuration_own.py": """
-from transformers import BertConfig
-
-
-class OwnConfig(BertConfig):
-    model_type = "own-encoder"
-""",
-    "modeling_own.py": """
-from transformers import BertForSequenceClassification
-
-from .configuration_own import OwnConfig
-
-
-class OwnForSequenceClassification(BertForSequenceClassification):
-    config_class = OwnConfig
-
-    def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
-        return super().forward(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-""",
-}
-
-
 def save_with_code(small, names=NAMES):
     save_classifier(small, names=names)
-    for name, code in CODE.items():
-        (small.folder / "classifier" / name).write_text(code, encoding="utf-8")
-    configure(
-        small,
-        model_type="own-encoder",
-        architectures=["OwnForSequenceClassification"],
-        auto_map={
-            "AutoConfig": "configuration_own.OwnConfig",
-            "AutoModel": "modeling_own.OwnForSequenceClassification",
-            "AutoModelForSequenceClassification": "modeling_own.OwnForSequenceClassification",
-        },
-    )
+    give_code(small.folder / "classifier")
 
 
 OWN = ("trust_remote_code=true", "seeds=[1]", "students={small: {layers: 1}}")

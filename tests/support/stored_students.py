@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,22 @@ def record_of(run: Any, **changes: Any) -> RunRecord:
     return run_record(run.task, run.label, run.student, run.seed, score, parts=parts, **changes)
 
 
-def fill_with_students(folder: Path, *, pairs: bool = False, seeds: int = 3, **changes: Any) -> Store:
-    """A store in which every run is completed and has a student; `changes` replace fields of the plan."""
+def fill_with_students(
+    folder: Path,
+    *,
+    pairs: bool = False,
+    seeds: int = 3,
+    finish: Callable[[Path], object] = lambda student: None,
+    **changes: Any,
+) -> Store:
+    """A store in which every run is completed and has a student; `changes` replace fields of the plan.
+
+    `finish`: is called with the folder of each student before it is stored.
+    """
+
+    def export(student: Path, seed: int) -> None:
+        finish(save_checkpoint(student, "classification", seed=seed))
+
     planned = plan([LABELLED], seeds=seeds, citations={"kd": CITATION}, **changes)
     store = Store(folder)
     store.save_plan(planned)
@@ -40,7 +56,7 @@ def fill_with_students(folder: Path, *, pairs: bool = False, seeds: int = 3, **c
         record = record_of(run)
         assert record.score is not None
         predictions = answers("sst2", run.key, record.score)
-        store.save(record, predictions, lambda path, seed=number: save_checkpoint(path, "classification", seed=seed))
+        store.save(record, predictions, partial(export, seed=number))
     texts = pd.DataFrame({"split": "validation", "id": [str(n) for n in range(len(TEXTS))], "text": TEXTS})
     if pairs:
         texts["text_pair"] = TEXTS[::-1]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.commands.shared_options import Delimiter, Encoding, NoQuoting, Plugins
+from harness.cli.commands.shared_options import Delimiter, Encoding, NoQuoting, Plugins, TrustRemoteCode
 
 app = typer.Typer()
 
@@ -75,6 +75,7 @@ def distill(
         str, typer.Option("--budget", metavar="TIME", help="approximate training time, such as 30min or 2h")
     ] = "30min",
     plugins: Plugins = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Make a small, fast model from a fine-tuned one and a file of labelled texts.
 
@@ -104,5 +105,6 @@ def distill(
         max_params,
         budget,
         plugins or (),
+        trust_remote_code,
     )
     raise typer.Exit(distill_model(options))

@@ -16,6 +16,7 @@ from harness.cli.commands.shared_options import (
     Plugins,
     Results,
     SuiteArgument,
+    TrustRemoteCode,
 )
 
 app = typer.Typer()
@@ -95,6 +96,7 @@ def export(
         bool, typer.Option("--int8", help="add onnx/model_int8.onnx, with the share of equal predictions")
     ] = False,
     results: Results = Path("results"),
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Export the best student of a suite under limits, or one run, as a folder that works without the harness.
 
@@ -109,7 +111,8 @@ def export(
     """
     from harness.cli.export_command import ExportOptions, export_model
 
-    export_model(target, to, results, ExportOptions(task, label, student, seed, max_latency, max_params, onnx, int8))
+    options = ExportOptions(task, label, student, seed, max_latency, max_params, onnx, int8, trust_remote_code)
+    export_model(target, to, results, options)
 
 
 @app.command()
@@ -144,9 +147,7 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="rows of one forward pass")] = 32,
     device: Device = None,
     results: Results = Path("results"),
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="run Python code contained in the model's folder or repository")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing")] = False,
 ) -> None:
     """Predict the rows of a file with an exported model, a run or any checkpoint with a head.
@@ -201,7 +202,8 @@ def submit(
 ) -> None:
     """Predict GLUE's test sets with the students of a suite, and write the zip for the GLUE server.
 
-    The test splits are read from the suite's data source. MNLI's student also predicts the diagnostic set AX.
+    The test splits are read from the suite's data source. Students with code of their own need the suite's
+    `trust_remote_code`. MNLI's student also predicts the diagnostic set AX.
 
     harness submit glue --label tinybert --seed 1
     """

@@ -39,6 +39,9 @@ Delimiter = Annotated[
 NoQuoting = Annotated[
     bool, typer.Option("--no-quoting", help="in CSV and TSV files, quotes are characters of the cells")
 ]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="run Python code contained in the model's folder or repository")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

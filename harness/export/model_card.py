@@ -15,11 +15,10 @@ from harness.analysis import citations
 from harness.analysis.best_students import Candidate, Choice, Limits
 from harness.analysis.model_latency import ModelLatency, model_latencies
 from harness.analysis.speed_up import milliseconds
-from harness.analysis.summary import Summary, is_error, scale
+from harness.analysis.summary import Summary
 from harness.api.wording import counted
-from harness.export import explanation, usage_code
+from harness.export import explanation, metric_values, usage_code
 from harness.export.model_folder import ModelFiles
-from harness.metrics.task_metrics import ERRORS
 from harness.storage.plan_file import PlannedTask
 from harness.storage.records import RunRecord, TeacherRecord
 from harness.storage.run_lookup import StoredRun
@@ -208,22 +207,13 @@ def _usage(facts: CardFacts, files: ModelFiles) -> Iterator[str]:
         yield "`harness predict` splits longer texts into overlapping windows instead, so that nothing is left out."
 
 
-def _metric(facts: CardFacts, name: str, value: float) -> str:
-    """Format a metric as the board does. Of a task scored by an error, other metrics have a scale of their own."""
-    if not math.isfinite(value):
-        return "undefined"
-    if name != facts.task.score and (name in ERRORS or is_error(facts.task)):
-        return f"{value:.3g}"
-    return f"{value * scale(facts.task):.{facts.summary.decimals(facts.task.name)}f}"
-
-
 def _scores(facts: CardFacts) -> Iterator[str]:
     record, task = facts.record, facts.task
     examples = task.data.examples if task.data else {}
     on = ", ".join(f"{count:,} examples of {split}" for split, count in examples.items()) or "the validation split"
     lines = ["| score | value |", "|:--|--:|"]
-    for name, value in record.metrics.items():
-        lines.append(f"| {name}, this model | {_metric(facts, name, value)} |")
+    for name, value in metric_values.printed(facts.summary, task, record):
+        lines.append(f"| {name}, this model | {value} |")
     if facts.row:
         count = len(facts.row.runs)
         seeds = f"mean of {count} seeds" if count > 1 else "the row"
@@ -237,10 +227,7 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     if not record.metrics:
         yield "The labels of the examples are hidden, so there is no score."
     else:
-        errors = sorted(ERRORS & record.metrics.keys())
-        as_reported = f" ({', '.join(errors)}: as reported)" if errors else ""
-        scaled = "On" if is_error(task) else f"In percent{as_reported}, on"
-        yield f"{scaled} {on}, {_untrained(facts)}.{intervals}{_selected_on(record)}"
+        yield f"{metric_values.scales(task, record)} {on}, {_untrained(facts)}.{intervals}{_selected_on(record)}"
 
 
 def _untrained(facts: CardFacts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,17 @@ DEFAULTS: Mapping[str, Sequence[str]] = {
 
 ERRORS = frozenset({"mse", "mae"})
 """Values of which less is better. They are no shares, and boards show them as they are."""
+
+
+_PART = re.compile("(HasAns|NoAns)_")
+"""Start of the name of a value that SQuAD 2.0's metric returns for a part of the questions."""
+
+
+def factor(kind: str, value: str) -> int | None:
+    """By what a value of a built-in metric is multiplied to be in percent; None: an error, or a value of a plugin."""
+    if kind == "qa":
+        return 1 if _PART.sub("", value) in VALUES["qa"] else None
+    return 100 if value in VALUES.get(kind, {}) and value not in ERRORS else None
 
 
 def has_entities(metrics: Sequence[str] | None, score: str | None) -> bool:

@@ -159,11 +159,50 @@ def test_undefined_metrics_are_not_in_the_metadata(tmp_path, models):
 
 
 def test_an_error_beside_the_score_is_not_in_percent(tmp_path, models):
-    text = card(tmp_path, models["regression"], metrics={"main": 0.75, "mae": 0.52, "mse": 412.3})
-    assert "| main, this model | 75.0 |" in text
+    task = SST2.model_copy(update={"kind": "regression", "score": "pearson"})
+    metrics = {"pearson": 0.75, "spearmanr": 0.7, "mae": 0.52, "mse": 412.3, "quantile_loss": 3.14159}
+    text = card(tmp_path, models["regression"], metrics=metrics, task=task)
+    assert "| pearson, this model | 75.0 |" in text
+    assert "| spearmanr, this model | 70.0 |" in text
     assert "| mae, this model | 0.52 |" in text
     assert "| mse, this model | 412 |" in text
-    assert "In percent (mae, mse: as reported), on " in text
+    assert "| quantile_loss, this model | 3.14 |" in text
+    assert "In percent (mae, mse, quantile_loss: as reported), on " in text
+
+
+def test_a_score_is_on_the_scale_of_its_task_and_other_metrics_on_theirs(tmp_path, models):
+    task = SST2.model_copy(update={"score": "top_three", "percent": True})
+    text = card(tmp_path, models["classification"], metrics={"top_three": 91.25, "accuracy": 0.75}, task=task)
+    assert "| top_three, this model | 91.2 |" in text
+    assert "| accuracy, this model | 75.0 |" in text
+    assert "In percent, on " in text
+
+
+def test_beside_an_error_as_the_score_all_is_as_reported(tmp_path, models):
+    task = SST2.model_copy(
+        update={"kind": "regression", "score": "quantile_loss", "percent": True, "higher_is_better": False}
+    )
+    text = card(tmp_path, models["regression"], metrics={"quantile_loss": 0.75, "pearson": 0.5}, task=task)
+    assert "| quantile_loss, this model | 0.75" in text
+    assert "| pearson, this model | 0.5 |" in text
+    assert "percent" not in text
+
+
+def test_metrics_of_several_splits_have_the_scale_of_the_metric(tmp_path, models):
+    task = SST2.model_copy(update={"data": DataReport(examples={"easy": 10, "hard": 10}, overlap={})})
+    metrics = {"easy_accuracy": 0.75, "hard_accuracy": 0.5, "hard_f1_macro": 0.25, "hard_loss": 0.123}
+    text = card(tmp_path, models["classification"], metrics=metrics, task=task)
+    for line in ("easy_accuracy, this model | 75.0", "hard_accuracy, this model | 50.0"):
+        assert f"| {line} |" in text
+    assert "| hard_f1_macro, this model | 25.0 |" in text
+    assert "| hard_loss, this model | 0.123 |" in text
+
+
+def test_parts_of_squad_are_in_percent(tmp_path, models):
+    metrics = {"f1": 75.0, "exact": 70.0, "NoAns_exact": 60.0, "HasAns_f1": 80.0}
+    task = SST2.model_copy(update={"kind": "qa", "score": "f1", "percent": True})
+    text = card(tmp_path, models["qa"], metrics=metrics, task=task)
+    assert all(f"| {name}, this model | {value:.1f} |" in text for name, value in metrics.items())
 
 
 def test_a_teacher_that_is_a_student_of_the_suite_is_named_with_its_run(tmp_path, models):

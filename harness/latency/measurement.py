@@ -49,7 +49,7 @@ def parts(
     threads: int,
     backends: Mapping[str, Backend],
 ) -> dict[str, Any]:
-    """Everything that determines a measurement: models, settings, hardware, packages, protocol. Hashed into its key."""
+    """What determines a measurement: models, settings, hardware, packages, protocol; and the names of the models."""
     used = [*PACKAGES, *(package for name in settings.backends for package in backends[name].packages)]
     document: dict[str, Any] = {
         "models": [{"name": m.name, "role": m.role, "identity": dict(m.identity)} for m in candidates.with_control()],
@@ -62,6 +62,12 @@ def parts(
     if settings.includes_task_lengths and (data := candidates.validation):
         document["lengths"] = [data.data.validation_fingerprint, data.tokenizer_ref.fingerprint, data.max_length]
     return document
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The key of a measurement with these `parts`: their hash without the models' names, which determine nothing."""
+    models = [{name: value for name, value in model.items() if name != "name"} for model in parts.get("models", ())]
+    return key({**parts, "models": models})
 
 
 def measure(
@@ -102,13 +108,13 @@ def measure(
             say(f"latency: preparing {counted(len(compared), 'model')} for {name}, threads: {threads}")
             prepared = prepare(name, backends[name], compared, models, batches, device)
             say(f"latency: {counted(settings.rounds, 'round')} in {name}, at most {share:.3g} s")
-            timings += _time(name, prepared, settings, seconds=share, seed=derive(0, key(key_parts), name))
+            timings += _time(name, prepared, settings, seconds=share, seed=derive(0, key_of(key_parts), name))
             preparations += prepared.preparations
         after = machine.state(device)
         peaks = _peaks(models[: len(candidates.models)], (size, length), settings, device, threads)
         origin = run_records.provenance_of(device, started)
     return LatencyRecord(
-        key=key(key_parts),
+        key=key_of(key_parts),
         parts=key_parts,
         task=candidates.task,
         settings=settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,10 +11,9 @@ from harness.api.latency_backend import Backend
 from harness.config.latency_schema import LatencySpec
 from harness.latency import candidates, machine, model_inputs
 from harness.latency.candidates import Candidates
-from harness.latency.measurement import measure, parts, refuse_obstacles
+from harness.latency.measurement import key_of, measure, parts, refuse_obstacles
 from harness.models import pretrained
 from harness.planning import Plan
-from harness.storage.hashing import key
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.store import Store
 
@@ -66,9 +65,28 @@ def measure_missing(
     """
     records: list[LatencyRecord] = []
     for threads in machine.thread_counts(settings.threads, device):
-        record = store.latency(key(parts(models, settings, device, threads=threads, backends=backends)))
+        record = _stored(store, models, parts(models, settings, device, threads=threads, backends=backends))
         if record is None:
             record = measure(models, settings, device, threads=threads, backends=backends, say=say)
             store.save_latency(record)
         records.append(record)
     return records
+
+
+def _stored(store: Store, models: Candidates, wanted: Mapping[str, Any]) -> LatencyRecord | None:
+    """The stored measurement with the parts `wanted`, with the present names of its models; None if there is none.
+
+    A measurement of an older version, whose key has the names of the models, is found by its parts.
+    """
+    key = key_of(wanted)
+    record = store.latency(key)
+    if record is None:
+        record = next((older for older in reversed(store.latencies()) if key_of(older.parts) == key), None)
+    if record is None:
+        return None
+    present = record.with_names([model["name"] for model in wanted["models"]]).model_copy(
+        update={"key": key, "not_measured": dict(models.left_out)}
+    )
+    if present != record:
+        store.save_latency(present)
+    return present

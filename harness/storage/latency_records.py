@@ -126,7 +126,7 @@ class LatencyRecord(FrozenModel):
 
     schema_version: int = SCHEMA_VERSION
     key: str
-    parts: dict[str, Any] = Field(description="parts of the key")
+    parts: dict[str, Any] = Field(description="parts of the key, and the names of the models")
     task: str | None = Field(None, description="task of the models' heads; None: each has the head of its checkpoint")
     settings: LatencySpec
     reference: str = Field(description="the model by whose times ratios divide")
@@ -190,6 +190,10 @@ class LatencyRecord(FrozenModel):
         remaining = {model.name for model in models}
         timings = [timing for timing in self.timings if timing.model in remaining]
         return self.model_copy(update={"models": models, "timings": timings})
+
+    def with_names(self, names: Sequence[str]) -> LatencyRecord:
+        """Return a copy in which the models of `parts` have these names, in their order."""
+        return self.renamed(dict(zip((model["name"] for model in self.parts["models"]), names, strict=True)))
 
     def renamed(self, names: Mapping[str, str]) -> LatencyRecord:
         """Return a copy in which models have other names: old -> new. A control has its name from its original."""

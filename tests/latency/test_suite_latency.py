@@ -1,11 +1,13 @@
 """Suites with a latency section, from file to tables, and checkpoints outside of a suite."""
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import BertConfig
 
 from harness.api.errors import UserError
@@ -15,6 +17,7 @@ from harness.execution.active_processes import board
 from harness.execution.claims import Claims
 from harness.latency import suite_latency
 from harness.plugin_host.host import Host
+from harness.storage.hashing import key
 from harness.workflow import latency_measurement
 
 SECTION = (
@@ -79,6 +82,54 @@ def test_a_suite_with_latency_from_run_to_board(small, harness, refuse_to_measur
     shutil.rmtree(folder / "latency")
     assert harness("report", str(folder), settings=()) == 0
     assert "speed-up" not in (folder / "leaderboard.md").read_text()
+
+
+def renamed(small):
+    """The settings with another name for the teacher and the student."""
+    teacher = yaml.safe_load((small.folder / "small.yaml").read_text())["teachers"]["base"]
+    return [*SETTINGS, f"teachers={json.dumps({'best': teacher})}", "students={tiny: {layers: 1, init: uniform}}"]
+
+
+@pytest.mark.parametrize("written", ["now", "by an older version"])
+def test_a_measurement_is_found_by_other_names_of_its_models(small, harness, refuse_to_measure, written):
+    assert harness("run", "small.yaml") == 0, harness.err
+    store = small.store()
+    (measured,) = store.latencies()
+    if written == "by an older version":
+        (store.folder / "latency" / f"{measured.key}.json").unlink()
+        store.save_latency(measured.model_copy(update={"key": key(measured.parts)}))
+    refuse_to_measure()
+    assert harness("run", "small.yaml", settings=renamed(small)) == 0, harness.err
+    assert "0 of 1 runs to train" in harness.err
+    record = store.latency(measured.key)
+    assert [(model.name, model.of) for model in record.models] == [
+        ("best", None),
+        ("tiny", None),
+        ("tiny (second copy)", "tiny"),
+    ]
+    assert [timing.nanoseconds for timing in record.timings] == [timing.nanoseconds for timing in measured.timings]
+    rows = list(csv.DictReader((store.folder / "latency.csv").open()))
+    assert {row["model"] for row in rows} == {"best", "tiny", "tiny (second copy)"}
+    assert len(rows) == 3 * 4
+
+
+def test_models_that_exchange_their_names_keep_their_times(small, harness, refuse_to_measure):
+    shapes = ("{layers: 1, init: uniform}", "{layers: 2, init: uniform}")
+    given = [*SETTINGS, f"students={{a: {shapes[0]}, b: {shapes[1]}}}"]
+    assert harness("run", "small.yaml", settings=given) == 0, harness.err
+    (measured,) = small.store().latencies()
+    refuse_to_measure()
+    exchanged = [*SETTINGS, f"students={{b: {shapes[0]}, a: {shapes[1]}}}"]
+    assert harness("run", "small.yaml", settings=exchanged) == 0, harness.err
+    (record,) = small.store().latencies()
+    parameters = {model.name: model.parameters for model in measured.models}
+    assert {model.name: model.parameters for model in record.models if model.of is None} == {
+        "base": parameters["base"],
+        "a": parameters["b"],
+        "b": parameters["a"],
+    }
+    board = list(csv.DictReader((small.store().folder / "leaderboard.csv").open()))
+    assert all(row["speed_up"] for row in board if row["role"] in ("teacher", "student"))
 
 
 def test_keys_of_runs_do_not_depend_on_latency(small):

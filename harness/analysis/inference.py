@@ -48,6 +48,10 @@ from harness.analysis.student_t import MOST, SMALLEST, Floats, critical, quantil
 LEVEL = 0.95
 """Confidence level of all intervals."""
 
+NEGLIGIBLE = 1e-6
+"""Scores that differ by a smaller share are equal: predictions reproduce the score of a record up to this share, and
+boards print at most six digits."""
+
 Over = Literal["seeds and examples", "seeds", "examples"]
 """The sources of variation that an interval covers."""
 
@@ -200,6 +204,11 @@ class Estimate:
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     @property
+    def repeated(self) -> bool:
+        """Whether the error is unknown because nothing varies: see `of_difference`."""
+        return self.over is None and bool(self.variances.total <= (NEGLIGIBLE * self.mean) ** 2)
+
+    @property
     def multiplier(self) -> float:
         """Half-width of the 95 % interval divided by the standard error."""
         return self.margin / self.error if self.margin and self.error else critical(1 - LEVEL, self.freedom)
@@ -296,6 +305,24 @@ def estimate(samples: Sequence[Sample], shares: Sequence[float] | None = None) -
         over=over,
         credit=credit(freedom),
     )
+
+
+def of_difference(estimate: Estimate, size: float) -> Estimate:
+    """The estimate of a difference of scores, as far as they say anything.
+
+    Equal scores differ by 0, whatever the rounding error: without a variance it would be the most significant of all
+    differences. A difference that is the same with every seed, over seeds alone, has no known error: with few seeds and
+    coarse scores, that happens by chance.
+
+    Args:
+        size: magnitude of the scores.
+    """
+    least = NEGLIGIBLE * size
+    if abs(estimate.mean) <= least:
+        return replace(estimate, mean=0.0)
+    if estimate.over == "seeds" and estimate.variances.total <= least**2:
+        return replace(estimate, over=None)
+    return estimate
 
 
 def examples_freedom(counts: Sequence[int]) -> float:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.analysis.inference import Estimate, Sample, Scores, estimate
+from harness.analysis.inference import Estimate, Sample, Scores, estimate, of_difference
 
 
 def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Estimate:
@@ -26,7 +26,8 @@ def effect(ours: Sequence[Scores], theirs: Sequence[Scores]) -> Estimate:
     if not ours or len({len(scores) for scores in (*ours, *theirs)}) != 1 or len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} scores cannot be paired")
     differences = [[a - b for a, b in zip(one, other, strict=True)] for one, other in zip(ours, theirs, strict=True)]
-    return replace(estimate([mean_of(task) for task in zip(*differences, strict=True)]), credit=1.0)
+    found = replace(estimate([mean_of(task) for task in zip(*differences, strict=True)]), credit=1.0)
+    return of_difference(found, size=max(abs(mean(scores)) for scores in (*ours, *theirs)))
 
 
 def mean(scores: Scores) -> float:

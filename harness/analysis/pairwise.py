@@ -42,6 +42,7 @@ from harness.analysis.inference import (
     Variances,
     components,
     examples_freedom,
+    of_difference,
     satterthwaite,
 )
 from harness.analysis.student_t import MOST, Floats
@@ -111,12 +112,15 @@ def _estimates(rows: Sequence[Scores], parts: PairParts, seeds: Floats, freedoms
         [sample.examples for row in rows for sample in row if sample.draws is not None]
     )
     return [
-        Estimate(
-            mean=float(parts.means[a] - parts.means[b]),
-            variances=Variances(seeds[pair], parts.examples[:, pair].sum(), parts.luck[:, pair].sum()),
-            freedom=float(freedoms[pair]),
-            examples_freedom=freedom_of_examples,
-            over="seeds and examples" if parts.resampled[a] and parts.resampled[b] else "seeds",
+        of_difference(
+            Estimate(
+                mean=float(parts.means[a] - parts.means[b]),
+                variances=Variances(seeds[pair], parts.examples[:, pair].sum(), parts.luck[:, pair].sum()),
+                freedom=float(freedoms[pair]),
+                examples_freedom=freedom_of_examples,
+                over="seeds and examples" if parts.resampled[a] and parts.resampled[b] else "seeds",
+            ),
+            size=float(max(abs(parts.means[a]), abs(parts.means[b]))),
         )
         for pair, (a, b) in enumerate(zip(parts.one, parts.other, strict=True))
     ]

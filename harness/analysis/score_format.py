@@ -54,5 +54,10 @@ def signed_interval(mean: float, low: float | None, high: float | None, decimals
 
 
 def difference(estimate: Estimate, decimals: int = 1) -> str:
-    """Format a difference and its interval, as ``-0.4 [-0.9, +0.1]``."""
+    """Format a difference and its interval, as ``-0.4 [-0.9, +0.1]``.
+
+    One whose interval excludes 0 is never printed as 0: it has more decimals, as ``-0.03 [-0.05, -0.01]``.
+    """
+    while estimate.clear and not float(f"{estimate.mean:.{decimals}f}"):
+        decimals += 1
     return signed_interval(estimate.mean, estimate.low, estimate.high, decimals)

@@ -21,6 +21,9 @@ from harness.analysis.row_differences import Family
 ALPHA = 1 - LEVEL
 """Family-wise error rate: the largest probability that any two equal methods of a student are called different."""
 
+REPEATED = "the difference is the same with every seed"
+"""Why a difference has no known error (`harness.analysis.inference.of_difference`)."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -29,7 +32,7 @@ class Comparison:
     Attributes:
         difference: the average of the first label minus that of the second; its interval is not corrected. Without a
             known error if the pair is not tested.
-        p: the p-value, `corrected` for the pairs of the student; None if the pair is not tested.
+        p: the p-value, `corrected` for the pairs of the student; None if the pair is not tested: `untested` says why.
         unsampled: its labels without resampled scores that other rows have; if there are any, it is not tested.
     """
 
@@ -38,6 +41,13 @@ class Comparison:
     difference: Estimate
     p: float | None
     unsampled: tuple[str, ...] = ()
+
+    @property
+    def untested(self) -> str:
+        """Why it is not tested; empty if it is."""
+        if self.p is not None:
+            return ""
+        return f"{' and '.join(self.unsampled)} without usable predictions" if self.unsampled else REPEATED
 
     @property
     def distinguished(self) -> bool:

@@ -8,6 +8,7 @@ from harness.analysis import data_notes, score_format
 from harness.analysis.best_students import Candidate, Choice, Limits, teacher_of
 from harness.analysis.ranking import lead
 from harness.analysis.summary import Statistic, Summary, is_error
+from harness.analysis.top_groups import REPEATED
 from harness.api.wording import counted
 from harness.reporting import formatting
 from harness.storage.latency_records import Ratio
@@ -103,8 +104,9 @@ def _chance(summary: Summary, best: Candidate, second: Candidate, task: PlannedT
     if difference.mean == 0:
         return "; it wins as the smaller, or else the first one"
     if difference.low is None:
-        one_seed = len(summary.plan.seeds) == 1
-        reason = "one seed and no usable predictions" if one_seed else "usable predictions are missing"
+        reason = REPEATED if difference.repeated else "usable predictions are missing"
+        if len(summary.plan.seeds) == 1:
+            reason = "one seed and no usable predictions"
         return f"; whether the difference is chance is not known: {reason}"
     return f"; the difference, {score_format.difference(difference, best.score.decimals)}, may be chance"
 

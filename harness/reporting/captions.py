@@ -27,12 +27,20 @@ def group(summary: Summary) -> str:
     untested = dict.fromkeys(f"{label} on {pair.student}" for pair in summary.comparisons for label in pair.unsampled)
     if untested:
         text += f"; {', '.join(untested)}: not tested against any row, for want of usable predictions"
+    for pair in summary.comparisons:
+        if pair.difference.repeated and not pair.unsampled:
+            text += f"; {' and '.join(pair.labels)} on {pair.student}: not tested, since {pair.untested}"
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(
         above.top is False and below.top and above.student == below.student and (above.rank or 0) < (below.rank or 0)
         for above, below in product(ranked, repeat=2)
     ):
         text += "; a row may be outside while a lower-ranked row with a less certain difference is inside"
+    if any(
+        row.top is False and other.top and (row.student, row.rank) == (other.student, other.rank)
+        for row, other in product(ranked, repeat=2)
+    ):
+        text += "; rows of one rank may differ significantly, by less than the printed averages show"
     return text
 
 

@@ -54,7 +54,7 @@ def _lead(summary: Summary, row: BoardRow) -> Iterator[str]:
 def _test(pair: Comparison) -> str:
     """``p = 0.012``, ``p = 0.21, not significant``, or why the pair is not tested."""
     if pair.p is None:
-        return f"not tested: {' and '.join(pair.unsampled)} without usable predictions"
+        return f"not tested: {pair.untested}"
     doubt = "" if pair.distinguished else ", not significant"
     return f"p {'' if pair.p < 0.001 else '= '}{probability(pair.p)}{doubt}"
 

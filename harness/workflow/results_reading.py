@@ -95,7 +95,8 @@ class Results:
 
         Columns: student, label, other_label, difference (label minus other_label), low and high (95 % interval), over
         (what the interval covers), p, p_holm (corrected for all pairs of the student), significant. The last six are
-        None for a pair that is not tested, for want of usable predictions. Empty if the suite has one seed.
+        None for a pair that is not tested: usable predictions are missing, or its difference is the same with every
+        seed. Empty if the suite has one seed.
         """
         names = ("student", "label", "other_label", "difference", "low", "high", "over", "p", "p_holm", "significant")
         rows = (

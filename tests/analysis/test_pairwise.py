@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.inference import Sample, p_values
+from harness.analysis.paired_effects import effect
 from harness.analysis.pairwise import differences
 from harness.analysis.student_t import SMALLEST
 
@@ -146,8 +147,9 @@ def test_the_interval_ends_at_0_if_p_is_5_percent():
 
 
 def test_p_is_never_0():
-    same = Sample((1, 2, 3), np.array([1.0, 1.0, 1.0]))
-    ((estimated, _),) = differences([[same], [Sample((1, 2, 3), np.array([2.0, 2.0, 2.0]))]])
+    """Of two rows with resampled scores, one is wrong and the other right on every example."""
+    wrong, right = ([Sample((1, 2, 3), np.full(3, score), np.full((50, 3), score), 50)] for score in (0.0, 1.0))
+    ((estimated, _),) = differences([wrong, right])
     assert estimated.p == pytest.approx(SMALLEST)
     assert p_values([]) == []
 
@@ -157,6 +159,30 @@ def test_identical_rows_have_an_interval_of_0():
     row, other = ([random_sample(random, 3) for _ in range(2)] for _ in range(2))
     same = differences([row, other, row])[1].stated
     assert (same.mean, same.error, same.p) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e5])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_rows_whose_scores_differ_by_rounding_errors_are_equal(size, drawn):
+    """Without a variance, an error in the last bit would be significant."""
+    random = np.random.default_rng(0)
+    (one,) = [random_sample(random, 3, drawn=drawn)]
+    row = [replace(one, values=one.values * size, draws=None if one.draws is None else one.draws * size)]
+    other = [replace(row[0], values=row[0].values * (1 + 1e-12))]
+    ((stated, tested),) = differences([row, other])
+    assert row[0].mean != other[0].mean
+    assert [(each.mean, each.p, each.clear) for each in (stated, tested)] == [(0.0, 1.0, False)] * 2
+
+
+def test_a_difference_that_is_the_same_with_every_seed_has_no_known_error():
+    """As of a metric without a resampled form, and two rows that differ on one example alone."""
+    one, other = ([Sample((1, 2, 3), np.array([0.8, 0.82, 0.84]) + more)] for more in (0.0, 0.001))
+    ((stated, tested),) = differences([one, other])
+    for each in (stated, tested, effect([one], [other])):
+        assert each.mean == pytest.approx(-0.001)
+        assert (each.over, each.low, each.p, each.repeated) == (None, None, None, True)
+    varying = differences([one, [Sample((1, 2, 3), np.array([0.8, 0.82, 0.841]))]])[0].stated
+    assert (varying.over, varying.repeated) == ("seeds", False)
 
 
 def test_different_seeds_cannot_be_paired():

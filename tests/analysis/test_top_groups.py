@@ -84,6 +84,12 @@ def test_a_row_without_resampled_scores_is_not_tested():
     assert lacking[2].p >= whole[2].p, "Holm's family keeps its size"
 
 
+def test_rows_whose_difference_is_the_same_with_every_seed_are_not_tested():
+    (pair,) = compared({"a": [sample(88, 89, 90)], "b": [sample(87.9, 88.9, 89.9)]})
+    assert (pair.p, pair.unsampled, pair.untested) == (None, (), "the difference is the same with every seed")
+    assert top_group("a", [pair]) == {"a", "b"}
+
+
 def test_rows_are_tested_over_seeds_if_none_has_resampled_scores_on_a_task():
     rows = {"a": [sample(90, 90.1, 90.2), sample(80, 80.1, 80.2)], "b": [sample(70, 70.2, 70.1), sample(60, 60.1, 60)]}
     (pair,) = compared({label: [one, resampled(two, 0.1)] for label, (one, two) in rows.items()})
@@ -125,3 +131,20 @@ def test_a_row_outside_the_group_above_one_inside_is_explained(tmp_path):
     assert "a row may be outside while a lower-ranked row" in text(big=(False, True), small=(True, False))
     assert "a row may be out" not in text(big=(True, False), small=(True, True))
     assert "a row may be out" not in text(big=(True, True), small=(True, False))
+
+
+def test_rows_of_one_rank_of_which_one_is_outside_are_explained(tmp_path):
+    summary = summarize(fill(tmp_path))
+
+    def text(top, rank):
+        rows = [
+            replace(row, top=row.label == "kd" or top, rank=1 if row.label == "kd" else rank)
+            for row in summary.students
+        ]
+        return captions.group(replace(summary, students=tuple(rows)))
+
+    assert text(top=False, rank=1).endswith(
+        "; rows of one rank may differ significantly, by less than the printed averages show"
+    )
+    assert "rows of one rank" not in text(top=True, rank=1)
+    assert "rows of one rank" not in text(top=False, rank=2)

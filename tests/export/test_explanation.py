@@ -11,7 +11,7 @@ from harness.export import explanation
 from harness.storage.plan_file import DataReport
 from harness.storage.store import Store
 from tests.support.latency_factory import SETTINGS, latency_record
-from tests.support.results_factory import SST2, fill, plan, run_key
+from tests.support.results_factory import SST2, fill, plan, run_key, run_record
 
 
 def told(folder, *latencies, answered=False, **limits):
@@ -55,6 +55,12 @@ def test_a_difference_without_an_interval_is_told_with_the_reason(tmp_path):
     store = fill(tmp_path / "several", answered=True)
     (store.run_folder(run_key("sst2", "kd", "big", 2)) / "predictions.parquet").unlink()
     unknown = "; whether the difference is chance is not known: "
+    constant = {
+        run_key("sst2", "kd", "big", seed): run_record("sst2", "kd", "big", seed, score)
+        for seed, score in enumerate((0.81, 0.83, 0.85), 1)
+    }
+    same = fill(tmp_path / "same", plan([SST2], labels=["finetune", "kd"]), instead=constant)
+    assert of(same).endswith(f"{unknown}the difference is the same with every seed.")
     assert of(store).endswith(f"{unknown}usable predictions are missing.")
     assert of(fill(tmp_path / "one", plan(seeds=1))).endswith(f"{unknown}one seed and no usable predictions.")
 

@@ -1,10 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.analysis.aggregate import summarize
-from harness.analysis.score_format import NOTHING, score
+from harness.analysis.inference import Estimate, Variances
+from harness.analysis.score_format import NOTHING, difference, score
 from harness.analysis.summary import Statistic
 from harness.reporting import captions
 from harness.reporting.formatting import duration
@@ -41,6 +43,21 @@ def test_duration_units(seconds, text):
 )
 def test_a_skewed_interval_is_printed_with_both_ends(mean, low, high, text):
     assert score(Statistic(mean, None, 3, low, high)) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "decimals", "text"),
+    [
+        (-0.03, 0.005, 1, "-0.03 [-0.04, -0.02]"),
+        (0.3, 0.1, 0, "+0.3 [+0.1, +0.5]"),
+        (0.03, 0.02, 1, "0.0 [0.0, +0.1]"),  # its interval includes 0
+        (0.0, 0.0, 1, "0.0 [0.0, 0.0]"),
+        (0.4, 0.1, 1, "+0.4 [+0.2, +0.6]"),
+    ],
+)
+def test_a_difference_that_is_not_chance_is_not_printed_as_0(mean, error, decimals, text):
+    estimate = Estimate(mean, Variances(np.array(error**2), np.array(0.0), np.array(0.0)), 1e6, 1e6, "seeds")
+    assert difference(estimate, decimals) == text
 
 
 def test_texts_say_when_both_ends_are_printed(tmp_path):

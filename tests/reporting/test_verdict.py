@@ -6,7 +6,7 @@ from itertools import product
 from harness.analysis.aggregate import summarize
 from harness.reporting import captions, report
 from harness.reporting.board import build
-from tests.support.results_factory import SQUAD, SST2, fill, plan, run_key
+from tests.support.results_factory import SQUAD, SST2, fill, plan, run_key, run_record
 
 
 def verdict(folder, planned=None, **changes):
@@ -22,6 +22,20 @@ def test_a_sentence_for_each_student_compares_with_the_row_without_a_teacher(tmp
 
 def test_one_seed_is_not_tested(tmp_path):
     assert verdict(tmp_path, plan(seeds=1))[0] == "Best of big: kd 80.5, +5.5 against finetune (not tested: one seed)."
+
+
+def test_a_difference_that_is_the_same_with_every_seed_is_not_tested(tmp_path):
+    scores = {"finetune": [0.8, 0.82, 0.84], "kd": [0.8001, 0.8201, 0.8401]}
+    records = {
+        run_key("sst2", label, "big", seed): run_record("sst2", label, "big", seed, score)
+        for label, by_seed in scores.items()
+        for seed, score in enumerate(by_seed, start=1)
+    }
+    summary = summarize(fill(tmp_path, plan([SST2]), instead=records))
+    (kd, finetune) = (row for row in summary.students if row.student == "big")
+    assert [(row.rank, row.top) for row in (kd, finetune)] == [(1, True)] * 2
+    assert "0.0 against finetune (not tested: the difference is the same with every seed)" in build(summary).verdict[0]
+    assert "; finetune and kd on big: not tested, since the difference is the same" in captions.group(summary)
 
 
 def test_missing_predictions_do_not_make_a_row_significantly_better(tmp_path):

@@ -9,6 +9,7 @@ from harness import hookimpl
 from harness.analysis.paired_effects import mean
 from harness.analysis.score_format import difference
 from harness.analysis.summary import BoardRow, Summary
+from harness.analysis.top_groups import REPEATED
 from harness.api.report import Section
 from harness.reporting.formatting import format_value
 from harness.reporting.sections.comparison import (
@@ -196,7 +197,8 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
             yield f"- against {roles}, `{label}`: {difference(differences[label], lead.decimals)}"
     tested = {label: found for label, found in differences.items() if found.low is not None}
     similar = [f"`{label}`" for label, found in tested.items() if not found.clear]
-    untested = [f"`{label}`" for label in differences if label not in tested]
+    repeated = [f"`{label}`" for label, found in differences.items() if found.repeated]
+    untested = [f"`{label}`" for label in differences if label not in tested and f"`{label}`" not in repeated]
     if len(results.plan.seeds) < 2:
         yield "One seed does not show how certain this is."
     else:
@@ -205,4 +207,6 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
             yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
         if untested:
             yield f"Not compared with it, because usable predictions are missing: {join_names(untested)}."
+        if repeated:
+            yield f"Not compared with it, because {REPEATED}: {join_names(repeated)}."
     yield "It was selected by its score, so its lead is likely to be smaller with other seeds."

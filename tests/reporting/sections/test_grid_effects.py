@@ -111,7 +111,7 @@ def test_effect_is_over_combinations_complete_for_every_value(tmp_path):
     loss, map_ = table(shown)[2], table(shown)[4]
     # The average: only where map is uniform, 1.5, 1, 2; sst2 is as it was.
     # One combination is a difference of two rows, with the moderated interval of the board.
-    assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0 [+1.0, +1.0]"]
+    assert loss[2:] == ["72.5", "+1.5 [+0.3, +2.7]", "+1.8 [-0.1, +3.7]", "+1.0"], "on rte the same with every seed"
     assert map_[2:4] == ["61.0", "-10.0 [-10.5, -9.5]"]
     assert "`loss` is compared over 1 of 2 (average, rte) combinations of the other options" in shown
     assert "Of 3 complete combinations" in shown
@@ -183,6 +183,17 @@ def test_combinations_with_equal_printed_scores_are_tied(tmp_path):
         "Not significantly different from it, because the interval of the difference includes 0: `kd-loss=kl,map=last`."
     )
     assert different in shown
+
+
+def test_a_lead_that_is_the_same_with_every_seed_is_not_compared(tmp_path):
+    labels = ("kd-loss=mse,map=uniform", "kd-loss=kl,map=uniform")
+    scores = {("sst2", label, "small"): SCORES["rte", label, "small"] for label in labels}
+    made(tmp_path, {label: ROWS[label] for label in labels}, scores, tasks=[SST2])
+    shown = study(tmp_path)
+    assert (
+        "Not compared with it, because the difference is the same with every seed: `kd-loss=mse,map=uniform`." in shown
+    )
+    assert "usable predictions" not in shown
 
 
 def test_best_combination_if_lower_is_better(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -31,13 +32,13 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def convert_memory_errors() -> Iterator[None]:
-    """Raise every out-of-memory error of the block as `InsufficientMemory`."""
+    """Raise every out-of-memory error of the block as `InsufficientMemory`. Frees what the block has computed."""
     try:
         yield
     except Exception as error:
         if isinstance(error, InsufficientMemory) or not ran_out_of_memory(error):
             raise
-        raise InsufficientMemory(_first_line(error)) from None
+        raise InsufficientMemory(_reason(error)) from None
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
@@ -77,7 +78,7 @@ class MemoryRetry:
             yield self.size
             if self._failure is None:
                 return
-            # The error has been dropped by now, so the tensors of the failed attempt can be freed.
+            # The tensors of the failed attempt have been freed by now.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if not self._can_split or self.size == 1:
@@ -92,9 +93,16 @@ class MemoryRetry:
     ) -> bool:
         if error is None or not ran_out_of_memory(error):
             return False
-        self._failure = _first_line(error)
+        self._failure = _reason(error)
         return True
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """The first line of the error. Frees the variables of the calls that it has ended.
+
+    They hold the tensors for which memory does not suffice. The error, which is the context of the one that is raised
+    in its place, keeps them until that is handled; one that refers to itself, as by `raise error` of an argument, keeps
+    them until a garbage collection.
+    """
+    traceback.clear_frames(error.__traceback__)
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,5 +1,9 @@
 """Micro-batches: they have the gradients of the whole batch; a batch that does not fit in memory is split."""
 
+import gc
+import weakref
+from contextlib import suppress
+
 import pytest
 import torch
 
@@ -256,3 +260,41 @@ def test_other_errors_propagate_from_a_retry():
     assert next(iter(retry)) == 8
     with pytest.raises(RuntimeError, match="shapes"), retry:
         raise RuntimeError("shapes do not fit")
+
+
+@pytest.fixture
+def no_collection():
+    """Reference cycles are kept."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def lacks_memory(made):
+    """Makes a tensor, which it adds to `made`, and runs out of memory with an error that refers to itself."""
+    tensor = torch.ones(3)
+    made.append(weakref.ref(tensor))
+    reraise(torch.OutOfMemoryError(CUDA_SAYS))
+
+
+def reraise(error):
+    raise error
+
+
+def test_tensors_of_a_failed_attempt_are_freed_before_the_next(no_collection):
+    made, kept, retry = [], [], micro_batching.MemoryRetry(8)
+    with suppress(micro_batching.InsufficientMemory):
+        for _ in retry:
+            kept += [tensor() for tensor in made]
+            with retry:
+                lacks_memory(made)
+    assert len(made) == 4
+    assert kept == [None] * (1 + 2 + 3)
+
+
+def test_tensors_are_freed_before_lack_of_memory_is_handled(no_collection):
+    made = []
+    with pytest.raises(micro_batching.InsufficientMemory) as raised, micro_batching.convert_memory_errors():
+        lacks_memory(made)
+    assert isinstance(raised.value.__context__, torch.OutOfMemoryError)
+    assert made[0]() is None

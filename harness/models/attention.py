@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -57,10 +58,29 @@ def _attend(
     if observer is not None:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         on_context = observer(module, AttentionInputs(query, *_for_each_head(query, key, value), scale))
+    size, added = query.shape[-1], _padding(query)
+    if added:
+        scaling = size**-0.5 if scaling is None else scaling
+        query, key, value = (F.pad(heads, (0, added)) for heads in (query, key, value))
     context, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    context = context[..., :size]
     if on_context is not None:
         on_context(context)
     return context, None
+
+
+ALIGNED_DEVICES = frozenset({"cuda"})
+"""Devices whose fused kernel that takes a mask reads 16 bytes of a head at once."""
+
+
+def _padding(heads: Tensor) -> int:
+    """The zeros that the fused kernel needs at the end of each head, of 26 numbers in TinyBERT with 312 dimensions.
+
+    Without them, torch computes attention in steps and keeps maps of N x N for the backward pass.
+    """
+    if heads.device.type not in ALIGNED_DEVICES:
+        return 0
+    return -heads.shape[-1] % (16 // heads.element_size())
 
 
 def _for_each_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,10 +119,15 @@ def _register() -> None:
 
 @contextmanager
 def observe_attention(configs: Sequence[PretrainedConfig], observer: Observer) -> Iterator[None]:
-    """Call `observer` for every attention module with one of `configs` that runs in the block; restore them on exit."""
+    """Call `observer` for every attention module with one of `configs` that runs in the block; restore them on exit.
+
+    The fused kernel is not that of cuDNN, which torch prefers on Hopper and Blackwell in half precision: for each new
+    shape of a batch, cuDNN builds a plan, which takes longer than a training step, and batches have many shapes.
+    """
     _register()
     before = [config._attn_implementation for config in configs]
-    token = _observer.set(observer)
+    token, cudnn = _observer.set(observer), torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         for config in configs:
             config._attn_implementation = NAME
@@ -111,6 +136,7 @@ def observe_attention(configs: Sequence[PretrainedConfig], observer: Observer) -
         for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
         _observer.reset(token)
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
 def configs_of(model: PreTrainedModel) -> tuple[PretrainedConfig, ...]:

@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from harness.api.errors import UserError
 from harness.api.method import layers
+from harness.models import attention
 from harness.models.capture import Capture
 from harness.testing import tiny_batch, tiny_model
 
@@ -202,6 +204,45 @@ def test_dtypes_and_modes(mode):
     torch.testing.assert_close(got.logits, plain)
     expected = {"float64": torch.float64, "autocast": torch.bfloat16, "train": torch.float32}[mode]
     assert got.logits.dtype == got.scores[1].dtype == expected
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch):
+    """Head size of each call of the fused kernel, and whether it could be cuDNN's."""
+    calls, attention_of = [], F.scaled_dot_product_attention
+
+    def recorded(query, *args, **options):
+        calls.append((query.shape[-1], torch.backends.cuda.cudnn_sdp_enabled()))
+        return attention_of(query, *args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
+    return calls
+
+
+def test_heads_are_padded_to_what_the_kernel_of_a_gpu_takes(kernel_calls, monkeypatch):
+    """As those of 26 numbers of a student with 312 dimensions: 6 instead of 8."""
+    model, inputs = make("bert", hidden=12, heads=2)
+    capture = Capture(model)
+    kernel_calls.clear()
+    with torch.no_grad():
+        expected = capture.run(inputs, EVERYTHING)
+        monkeypatch.setattr(attention, "ALIGNED_DEVICES", frozenset({"cpu"}))
+        got = capture.run(inputs, EVERYTHING)
+    assert [size for size, _ in kernel_calls] == [6] * LAYERS + [8] * LAYERS
+    for name in names(expected) - {"logits", "embeddings"}:
+        kind, layer = name.rstrip("]").split("[")
+        torch.testing.assert_close(getattr(got, kind)[int(layer)], getattr(expected, kind)[int(layer)])
+    torch.testing.assert_close(got.logits, expected.logits)
+
+
+def test_cudnn_builds_no_plans_for_attention(kernel_calls):
+    model, inputs = make("bert")
+    capture = Capture(model)
+    kernel_calls.clear()
+    capture.run(inputs, {"logits"})
+    capture.layer_calls(inputs)[1](torch.zeros(*inputs["input_ids"].shape, model.config.hidden_size))
+    assert [cudnn for _, cudnn in kernel_calls] == [False] * (LAYERS + 1)
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

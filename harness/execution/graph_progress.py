@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.api.errors import one_line
 from harness.api.events import JobsEnded, Waiting
+from harness.execution import device_faults
 from harness.execution.artifact_builders import ArtifactBuilder
 from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
@@ -162,18 +163,24 @@ def build(
 
     Raises:
         Interrupted: the process was asked to stop.
-        DiskError, OSError: a fault of the machine, not of what was built.
+        DiskError, DeviceError, OSError: a fault of the machine, not of what was built.
     """
     remaining = {artifact.key: artifact for artifact in artifacts}
+
+    def end(artifact: Artifact, error: str | None) -> None:
+        if error is not None:
+            device_faults.check(artifact.title, error)
+        del remaining[artifact.key]
+        finish(artifact, error)
+
     try:
         for artifact, error in builder.build(artifacts):
-            del remaining[artifact.key]
-            finish(artifact, error)
-    except Interrupted:
+            end(artifact, error)
+    except (Interrupted, device_faults.DeviceError):
         raise
     except (Exception, SystemExit) as error:  # a plugin may raise SystemExit
         if is_disk_error(error):
             raise
         log.debug("%s failed", artifacts[0].title, exc_info=True)
-        for artifact in remaining.values():
-            finish(artifact, one_line(error))
+        for artifact in list(remaining.values()):
+            end(artifact, one_line(error))

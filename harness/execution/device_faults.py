@@ -1,0 +1,38 @@
+"""Notices that this process cannot use its GPU any more."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.api.errors import UserError
+from harness.storage.disk_errors import AGAIN
+
+
+class DeviceError(UserError):
+    """This process cannot use its GPU any more. Not a fault of a run: it stops the suite, which can be resumed."""
+
+
+def check(failed: str, reason: str) -> None:
+    """Raise `DeviceError` if the current GPU cannot be used. Call this after a failure.
+
+    After an error of the card or in a kernel, such as that of an index out of range, CUDA refuses everything that the
+    process does on the GPU. All remaining runs would fail, also those that processes with other GPUs could train.
+
+    Args:
+        failed: the title of what has failed.
+        reason: its error.
+    """
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        raise DeviceError(_message(next(iter(str(error).splitlines()), ""), failed, reason)) from error
+
+
+def _message(error: str, failed: str, reason: str) -> str:
+    return (
+        f"this process cannot use its GPU any more ({error}), noticed in {failed}: {reason}. Check the card with"
+        f" nvidia-smi, {AGAIN}. If it stops again, a method may use an index out of range: with CUDA_LAUNCH_BLOCKING=1"
+        " it is noticed in the run that causes it"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -23,15 +23,25 @@ def autocast(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
         yield
 
 
+def matmuls(settings: TrainingSpec, device: torch.device) -> AbstractContextManager[None]:
+    """Run float32 products and convolutions on a GPU in TF32 if `training.tf32` is set. Not used for scoring."""
+    return tf32_products(settings.tf32, device)
+
+
 @contextmanager
-def matmuls(settings: TrainingSpec, device: torch.device) -> Iterator[None]:
-    """Run float32 matrix products on a GPU in TF32 if `training.tf32` is set. Not used for scoring."""
+def tf32_products(allowed: bool, device: torch.device) -> Iterator[None]:
+    """Run float32 matrix products and convolutions on a GPU in TF32, or not, which is not torch's default for both."""
     if device.type != "cuda":  # the setting also affects some CPUs
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    _set_tf32("high" if allowed else "highest", allowed)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _set_tf32(*before)
+
+
+def _set_tf32(products: str, convolutions: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions

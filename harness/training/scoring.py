@@ -13,7 +13,7 @@ from harness.metrics.task_scores import TaskScores, combine_splits, evaluate_out
 from harness.models.capture import Capture
 from harness.tasks.batching import eval_batches
 from harness.tasks.tokenization import TokenizedExamples, collate
-from harness.training import finite_checks, micro_batching
+from harness.training import finite_checks, micro_batching, precision
 from harness.training.batch_stream import TokenizedTask
 
 BATCH_SIZE = 32
@@ -90,6 +90,6 @@ def _logits(capture: Capture, batch: Batch, device: torch.device, size: int) -> 
     logits = []
     for rows in micro_batching.slices(len(batch.ids), size):
         part = batch.part(rows).to(device)
-        with torch.no_grad():
+        with torch.no_grad(), precision.tf32_products(False, device):
             logits.append(capture.run(part.inputs, ["logits"], answer_mask=part.answer_mask).logits.float().cpu())
     return torch.cat(logits).numpy()

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from harness import Method, Needs, Stage
+from harness.api.batch import Batch
 from harness.api.losses import task_loss
 from harness.config.training_schema import TrainingSpec
 from harness.execution import run_checkpoints
-from harness.training import precision
+from harness.training import precision, scoring
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -73,9 +74,30 @@ def test_a_step_with_overflowing_gradients_is_skipped_and_counted(world, max_gra
     assert all(torch.equal(mine, again.student.state_dict()[n]) for n, mine in whole.student.state_dict().items())
 
 
+def tf32():
+    """The precision of products, and whether convolutions may use TF32."""
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
 def test_tf32_is_set_for_training_on_a_gpu_only():
-    before = torch.get_float32_matmul_precision()
-    for device, tf32, expected in [(CUDA, True, "high"), (CUDA, False, "highest"), (CPU, True, before)]:
-        with precision.matmuls(TrainingSpec(tf32=tf32), device):
-            assert torch.get_float32_matmul_precision() == expected
-        assert torch.get_float32_matmul_precision() == before
+    before = tf32()
+    for device, allowed, expected in [
+        (CUDA, True, ("high", True)),
+        (CUDA, False, ("highest", False)),
+        (CPU, True, before),
+    ]:
+        with precision.matmuls(TrainingSpec(tf32=allowed), device):
+            assert tf32() == expected
+        assert tf32() == before
+
+
+def test_a_gpu_scores_without_tf32(world, monkeypatch):
+    """Also in convolutions, which use it by default."""
+    here, seen = world(), []
+    run = here.run("finetune")
+    capture = run.capture.run
+    monkeypatch.setattr(Batch, "to", lambda batch, device: batch)
+    monkeypatch.setattr(run.capture, "run", lambda *args, **options: seen.append(tf32()) or capture(*args, **options))
+    with precision.tf32_products(True, CUDA):
+        scoring.logits(run.capture, here.data.validation["validation"], here.data.pad_token_id, device=CUDA)
+    assert set(seen) == {("highest", False)}

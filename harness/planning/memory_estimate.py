@@ -278,7 +278,8 @@ def room(device: str, max_gb: float | None) -> int:
         return int(max_gb * 1e9)
     kind = torch.device(device).type
     if kind == "cuda":
-        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it
+        free = torch.cuda.mem_get_info(device)[0] + unused
     elif kind == "mps":
         free = torch.mps.recommended_max_memory()
     else:

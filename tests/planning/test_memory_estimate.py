@@ -69,7 +69,8 @@ def test_available_memory_is_the_suites_limit_or_the_free_memory(monkeypatch):
     assert memory_estimate.room("cpu", None) == pytest.approx(0.9 * memory_estimate.available(), rel=0.1)
     assert 0 < memory_estimate.available() <= 2**50
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7_000, 20_000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3_000)  # memory that this process holds already
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4_000)  # memory that this process holds already
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1_000)  # and that its tensors take
     assert memory_estimate.room("cuda:1", None) == 9_000
 
 

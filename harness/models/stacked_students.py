@@ -40,7 +40,7 @@ class StackedStudents:
     @property
     def intact(self) -> bool:
         """Whether all parameters are views of the stacked tensors; not if one was given other data."""
-        return all(
+        return bool(self._stacked) and all(
             own[name].data_ptr() == stacked.data_ptr() + number * stacked.stride(0) * stacked.element_size()
             for name, stacked in self._stacked.items()
             for number, own in enumerate(self._own)
@@ -100,10 +100,16 @@ class StackedStudents:
         if collected:
             self._sums = [{} for _ in self._own]
 
-    def separate(self, number: int) -> None:
-        """Give a student memory of its own."""
-        for parameter in self._own[number].values():
-            parameter.data = parameter.data.clone()
+    def separate(self, numbers: Collection[int]) -> None:
+        """Give students memory of their own, and give up the stacked tensors: no pass can be shared afterwards.
+
+        This takes additional memory for one stacked tensor at a time.
+        """
+        for name in list(self._stacked):
+            del self._stacked[name]
+            for number in numbers:
+                parameter = self._own[number][name]
+                parameter.data = parameter.data.clone()
 
     def _follow_frozen(self) -> None:
         """Compute gradients of a parameter if one of the students trains it in its present stage."""

@@ -40,7 +40,8 @@ class FusedExecution:
     def step(self, inputs: Mapping[Run, StepInputs], shared: SharedTensors) -> list[Run]:
         runs = list(inputs)
         if len(runs) == 1:
-            self.leave(runs[0])
+            with micro_batching.convert_memory_errors():
+                self.leave(runs[0])
             step_alone(runs[0], inputs[runs[0]], shared)
             return []
         try:
@@ -91,9 +92,7 @@ class FusedExecution:
     def _dissolve(self, stack: RunStack, keep: Sequence[Run] = ()) -> None:
         """Forget a stack. Its runs get memory of their own, but those of `keep`, which enter another stack."""
         self._stacks.remove(stack)
-        for number, run in enumerate(stack.runs):
-            if run not in keep:
-                stack.students.separate(number)
+        stack.students.separate([number for number, run in enumerate(stack.runs) if run not in keep])
 
 
 def _split(runs: list[Run], largest: int) -> list[list[Run]]:

@@ -250,7 +250,8 @@ class Run:
         live_teachers: Sequence[Capture],
     ) -> None:
         """Compute the gradients, then update the weights and the method's state."""
-        start, micro_batch_size = self.gradients.start(), self.gradients.micro_batch_size
+        with micro_batching.convert_memory_errors():
+            start, micro_batch_size = self.gradients.start(), self.gradients.micro_batch_size
         try:
             self.update(*self.gradients.compute(start, batches, teachers, live_teachers))
         except micro_batching.InsufficientMemory:

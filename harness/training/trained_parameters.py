@@ -167,8 +167,11 @@ class TrainedParameters:
 
 
 def _own(weight: Tensor) -> Tensor:
-    """The weight in memory of its own: a checkpoint of a view would hold the students that it is stacked with."""
-    return weight if weight.untyped_storage().nbytes() == weight.nbytes else weight.clone()
+    """The weight in memory of its own: a checkpoint of a view would hold the students that it is stacked with.
+
+    A copy is in host memory, because a run is also checkpointed when its device has no memory left.
+    """
+    return weight if weight.untyped_storage().nbytes() == weight.nbytes else weight.to("cpu", copy=True)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:

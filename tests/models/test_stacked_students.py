@@ -1,5 +1,7 @@
 """Several models in one pass: outputs, gradients and dropout are those of each model alone."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -89,13 +91,26 @@ def test_a_student_that_is_given_memory_of_its_own_leaves_the_others():
     before = [[p.detach().clone() for p in capture.model.parameters()] for capture in models]
     students = StackedStudents(models)
     assert students.intact
-    students.separate(1)
+    students.separate([1])
     assert not students.intact
     with torch.no_grad():
         for parameter in models[1].model.parameters():
             parameter.zero_()
     for capture, weights in zip(models[::2], before[::2], strict=True):
         assert all(torch.equal(p, weight) for p, weight in zip(capture.model.parameters(), weights, strict=True))
+
+
+def test_students_are_separated_one_stacked_tensor_after_another(monkeypatch):
+    students = StackedStudents(captures("classification"))
+    stacked, clone, alive = [weakref.ref(tensor) for tensor in students._stacked.values()], torch.Tensor.clone, []
+
+    def counting(tensor):
+        alive.append(sum(ref() is not None for ref in stacked))
+        return clone(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "clone", counting)
+    students.separate(range(COUNT))
+    assert alive[::COUNT] == list(range(len(stacked)))[::-1]
 
 
 @pytest.mark.parametrize(

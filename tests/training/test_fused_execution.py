@@ -9,6 +9,7 @@ from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
 from harness.execution import run_checkpoints
 from harness.models import stack_check, stacked_functions
+from harness.models.stacked_students import StackedStudents
 from harness.training import run_stack
 from harness.training.fused_execution import FusedExecution
 from harness.training.optimizer import allocate_moments
@@ -227,6 +228,36 @@ def test_a_run_whose_optimizer_does_not_fit_is_deferred_alone(world, stacks, mon
     assert saved == [(bad, 0)]
     assert torch.equal(bad.random.state_dict()["global"][0], before["global"][0])
     assert_same(good, bits(alone["logit_kd", 2]))
+
+
+def test_a_run_that_cannot_leave_its_stack_for_lack_of_memory_is_deferred(world, monkeypatch, tmp_path):
+    """Its checkpoint needs no memory of the device for copies of its weights."""
+    here = world(**SMALL, execution="fused")
+    alone = trained(world, "classification", "sequential", [("logit_kd", 2)])
+    bad, good, left = here.run("logit_kd", seed=1), here.run("logit_kd", seed=2), []
+
+    def starved(*args, **options):
+        raise torch.OutOfMemoryError(SAYS)
+
+    def saved(run):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "clone", starved)
+            run_checkpoints.save(run, tmp_path / f"{run.id.key}.pt")
+
+    def separate(students, numbers):
+        left.append(numbers)
+        starved()
+
+    monkeypatch.setattr(run_stack._Attempt, "_forward", starved)
+    monkeypatch.setattr(StackedStudents, "separate", separate)
+    cohort = here.cohort(bad, good)
+    assert train(cohort, checkpoint=saved) == [good]
+    assert left == [[0, 1]]
+    assert cohort.deferred == [bad]
+    assert (bad.error, good.error) == (None, None)
+    assert_same(good, bits(alone["logit_kd", 2]))
+    again = here.run("logit_kd", seed=1)
+    assert run_checkpoints.restore(again, tmp_path / f"{bad.id.key}.pt")
 
 
 def test_a_resumed_stack_gets_the_same_bits(world, stacks, tmp_path):

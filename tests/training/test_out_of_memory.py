@@ -64,6 +64,17 @@ def test_half_of_the_runs_are_deferred_if_shared_tensors_do_not_fit(world, tmp_p
         assert_same(resumed(here, tmp_path, run.method.name), expected[run.method.name])
 
 
+def test_a_run_without_memory_for_copies_of_its_buffers_is_deferred(world, tmp_path, monkeypatch):
+    here = world()
+    expected = alone(here, "logit_kd", {}, 1)
+    bad, good = here.run("logit_kd"), here.run("finetune")
+    monkeypatch.setattr(bad.gradients, "start", failing(bad.gradients.start, 1))
+    cohort = here.cohort(bad, good)
+    assert train(cohort, checkpoint=saving(tmp_path)) == [good]
+    assert cohort.deferred == [bad]
+    assert_same(resumed(here, tmp_path, "logit_kd"), expected)
+
+
 def last_moments_fail(monkeypatch, run):
     """Memory runs out once, at the last moments of the last parameter that is trained."""
     last, zeros_like = run.trained.optimizer.param_groups[-1]["params"][-1], torch.zeros_like

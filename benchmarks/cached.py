@@ -22,6 +22,7 @@ from benchmarks.options import Options
 from benchmarks.workload import Entry, entries, sizes
 from harness import planning
 from harness.execution import local_engine, teacher_cache
+from harness.execution.plan_execution import PlanExecution
 from harness.latency.timing_protocol import Call
 from harness.plugin_host.host import Host
 from harness.resolution import load, resolve
@@ -60,7 +61,7 @@ class Suite:
 
     def execute(self, planned: planning.Plan) -> list[RunRecord]:
         """Run the plan and return its records. Raises `RuntimeError` if a run failed."""
-        for record in local_engine.execute(planned, self.store, self.host).failed:
+        for record in PlanExecution(planned, self.store, self.host).run(local_engine.execute).failed:
             raise RuntimeError(f"{record.label}: {record.error}")
         return self.store.records()
 

@@ -129,6 +129,7 @@ class SmallSuite:
     def run(self, *overrides: str, plugins: tuple = (), observers: tuple = (), options=None):
         from harness import planning
         from harness.execution import local_engine
+        from harness.execution.plan_execution import PlanExecution
         from harness.resolution import resolve
 
         loaded = self.load(*overrides, plugins=plugins)
@@ -136,7 +137,7 @@ class SmallSuite:
         for observer in observers:
             loaded.host.add_observer(observer)
         self.store().save_plan(planned.file("harness run small.yaml"))
-        return local_engine.execute(planned, self.store(), loaded.host, options)
+        return PlanExecution(planned, self.store(), loaded.host, options).run(local_engine.execute)
 
     def finished(self, *overrides: str, plugins: tuple = ()) -> None:
         """Leave the folder as `run` leaves it. Tests that begin in the same way share one run and get copies of it.

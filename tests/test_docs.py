@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from harness import RunOptions
+from harness import run as run_suite
 from harness.api.method import Method
 from harness.api.model_outputs import LAYERED
 from harness.cli.app import app
@@ -215,6 +217,22 @@ def test_printed_section_is_on_the_board(folder, small):
     assert set(rows) == {"finetune", "logit_kd", "tinybert"}
     assert f"## Points for time\n\nMost points for its training time: {best} on 1x32." in written.markdown
     assert "points_per_hour" in (small.store().folder / "sections" / "points.csv").read_text()
+
+
+def test_printed_engine_stops_before_the_deadline_and_continues(folder, small, monkeypatch):
+    def run(end):
+        monkeypatch.setenv("SLURM_JOB_END_TIME", end)
+        options, plugins = RunOptions(engine="until-deadline"), [folder / "deadline_engine.py"]
+        overrides, results = {"methods": ["finetune", "logit_kd"], "seeds": [1]}, small.folder / "results"
+        return run_suite(small.path, overrides=overrides, plugins=plugins, results=results, options=options)
+
+    assert run("0").interrupted
+    assert not small.store().records()
+    assert run("inf").successful
+    assert {record.label: record.status for record in small.store().records()} == {
+        "finetune": "completed",
+        "logit_kd": "completed",
+    }
 
 
 def test_printed_tests_of_the_plugin_pass(folder):

@@ -11,7 +11,7 @@ from harness.cli.output_streams import encodable
 from harness.storage.control_characters import visible
 
 if TYPE_CHECKING:
-    from harness.execution.engine import Outcome
+    from harness.execution.outcome import Outcome
     from harness.storage.records import RunRecord
 
 NAMED_RUNS = 3

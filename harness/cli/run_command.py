@@ -22,7 +22,7 @@ from harness.workflow.suite_execution import RunOptions, SuiteExecution
 from harness.workflow.suite_loading import plan_loaded
 
 if TYPE_CHECKING:
-    from harness.execution.engine import Outcome
+    from harness.execution.outcome import Outcome
     from harness.planning import Plan
     from harness.plugin_host.host import Host
 

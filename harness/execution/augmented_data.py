@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.engine import Interrupted
 from harness.api.errors import UserError, describe
 from harness.execution.cached_folder import CachedFolder
 from harness.execution.context import JobContext
 from harness.execution.progress_events import Tell, preparing
-from harness.execution.signals import Interrupted
 from harness.models import masked_lm
 from harness.planning.jobs import AugmentationJob
 from harness.storage import cache_dir

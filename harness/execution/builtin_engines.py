@@ -6,28 +6,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness import hookimpl
-from harness.execution.engine import Engine, ExecutionOptions, Outcome
 
 if TYPE_CHECKING:
-    from harness.planning import Plan
-    from harness.plugin_host.host import Host
-    from harness.storage.store import Store
+    from harness.api.engine import Execution
+    from harness.execution.plan_execution import PlanEngine, PlanExecution
 
 
 @hookimpl
-def harness_register_engines(register: Callable[[str, Engine], None]) -> None:
+def harness_register_engines(register: Callable[[str, PlanEngine], None]) -> None:
     """Register the built-in engines."""
     register("local", _local)
     register("ray", _ray)
 
 
-def _local(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> Outcome:
+def _local(execution: Execution) -> None:
     from harness.execution import local_engine
 
-    return local_engine.execute(plan, store, host, options)
+    local_engine.execute(execution)
 
 
-def _ray(plan: Plan, store: Store, host: Host, options: ExecutionOptions) -> Outcome:
+def _ray(execution: PlanExecution) -> None:
     from harness.execution.ray_engine import driver
 
-    return driver.execute(plan, store, host, options)
+    driver.execute(execution)

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api.engine import Interrupted
 from harness.execution import claim_files
 from harness.execution.claim_files import Entry, Owner
-from harness.execution.signals import Interrupted
 
 
 @dataclass

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api.engine import Interrupted
 from harness.api.events import RunFinished
 from harness.config.training_schema import TrainingSpec
 from harness.execution import run_checkpoints, run_records
 from harness.execution.context import JobContext
-from harness.execution.signals import Interrupted
 from harness.metrics.task_scores import TaskScores
 from harness.plugin_host.host import Host
 from harness.storage import provenance

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from harness.execution import run_records
 from harness.execution.context import JobContext
-from harness.execution.engine import Outcome
+from harness.execution.outcome import Outcome
 from harness.planning.job_graph import Artifact, TeacherTraining
 from harness.planning.jobs import RunJob, TeacherJob, TextStageJob
 from harness.storage import provenance

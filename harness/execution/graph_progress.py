@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.api import engine
+from harness.api.engine import Interrupted
 from harness.api.errors import one_line
 from harness.api.events import JobsEnded, Waiting
 from harness.execution import device_faults
-from harness.execution.artifact_builders import ArtifactBuilder
+from harness.execution.artifact_builders import ArtifactBuilder, builders
 from harness.execution.claim_files import Owner
 from harness.execution.context import JobContext
-from harness.execution.engine import ExecutionOptions, Outcome
 from harness.execution.failure_log import FailureLog
-from harness.execution.signals import Interrupted
-from harness.planning import scheduling
-from harness.planning.job_graph import Artifact, Job, JobGraph, JobKind
+from harness.execution.outcome import ExecutionOptions, Outcome
+from harness.planning import Plan, devices, scheduling
+from harness.planning.job_graph import Artifact, Job, JobGraph
+from harness.planning.jobs import RunJob
 from harness.storage.disk_errors import is_disk_error
 
 log = logging.getLogger("harness")
@@ -28,26 +30,32 @@ POLL_SECONDS = 1.0
 
 
 class GraphProgress:
-    """The progress of the execution of a job graph. Latency and report are left to the caller.
+    """The progress of the execution of a job graph: the `harness.api.engine.Jobs` of a plan.
+
+    Latency and report are left to the caller.
 
     Args:
-        graph: the graph.
+        plan: the plan.
+        graph: the graph of what remains of it.
+        missing: the runs to train.
         context: the environment of the jobs.
-        options: how it is executed.
-        make_builders: makes the builders of artifacts from the context of the jobs.
+        options: how they are executed.
     """
 
     def __init__(
         self,
+        plan: Plan,
         graph: JobGraph,
+        missing: Sequence[RunJob],
         context: JobContext,
         options: ExecutionOptions,
-        make_builders: Callable[[JobContext], Mapping[JobKind, ArtifactBuilder]],
     ) -> None:
         self.graph = graph
+        self.missing = missing
+        self.stop = context.stop
         # A job that lost a claim, because this process was suspended, stops: another process builds its artifacts.
         self.context = replace(context, stop=lambda: context.stop() or self._has_lost_claim())
-        self.builders = make_builders(self.context)
+        self.builders = builders(plan, self.context, missing)
         self.options = options
         executable = [job for job in graph.jobs if job.kind in self.builders]
         self._failures = FailureLog(
@@ -65,10 +73,55 @@ class GraphProgress:
         """The failures so far."""
         return self._failures.outcome
 
+    @property
+    def unfinished(self) -> list[Job]:
+        """The jobs that have not ended, in topological order."""
+        return [job for job in self.graph.jobs if job.key not in self.ended]
+
     def ready(self) -> Sequence[Job]:
-        """The jobs that have not ended and whose dependencies have, in the order in which they should start."""
+        """The jobs that have not ended and whose dependencies have, in the order in which they should start.
+
+        Raises:
+            Interrupted: the process was asked to stop, and jobs remain.
+        """
         jobs = list(self.graph.ready(self.ended))
+        if jobs and self.stop():
+            raise Interrupted
         return sorted(jobs, key=scheduling.priority) if (self.options.workers or 1) > 1 else jobs
+
+    def build_one(self, jobs: Sequence[engine.Job]) -> None:
+        """Build the first of these jobs that no other process builds. See `harness.api.engine.Jobs.build_one`."""
+        own = [self._ready_job(job.key) for job in jobs]
+        # Stops at the first job that makes progress. Another process may be claiming the runs of a cohort one by
+        # one: other jobs come first, before this process takes a part of them.
+        if not any(self._attempt(job, shared=shared) for shared in (False, True) for job in own):
+            time.sleep(POLL_SECONDS)
+
+    def _ready_job(self, key: str) -> Job:
+        """The job with this key. Raises `ValueError` if it has ended, or one that it needs has not."""
+        job = self.graph.by_key.get(key)
+        if job is None or key in self.ended or not self.ended.issuperset(self.graph.dependencies(job)):
+            raise ValueError(f"the job {key!r} is not ready")
+        return job
+
+    def _attempt(self, job: Job, *, shared: bool) -> bool:
+        """Build what is missing of a job in this process, except what others have claimed. `shared`: see `take`.
+
+        Returns:
+            Whether that changed anything: false means that the job waits for other processes.
+        """
+        claimed = self.take(job, shared=shared)
+        if claimed:
+            devices.select(self.context.device)
+            try:
+                build(self.builders[job.kind], claimed, self.finish)
+            except Interrupted:
+                if self.stop():  # else a claim was lost
+                    raise
+            finally:
+                self.release_all()
+            self._missing(job)
+        return len(claimed) > 0 or job.key in self.ended
 
     def take(self, job: Job, *, shared: bool) -> list[Artifact]:
         """Claim what is missing of a job, except what other processes have claimed, and return it.
@@ -76,21 +129,22 @@ class GraphProgress:
         Unless `shared`, nothing is claimed of which another process builds the first artifact. The job has ended, and
         is in `ended`, if nothing is missing.
         """
-        builder = self.builders[job.kind]
-        missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, builder)]
+        missing, builder = self._missing(job), self.builders[job.kind]
         if not missing:
-            self._end(job)
             return []
         claimed = [missing[0]] if self._claim(missing[0], builder) else []
         if claimed or shared:
             claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
         return claimed
 
-    def _end(self, job: Job) -> None:
-        if job.key not in self.ended:
+    def _missing(self, job: Job) -> list[Artifact]:
+        """What is missing of a job. If nothing is, the job has ended."""
+        missing = [artifact for artifact in job.artifacts if not self._has_ended(artifact, self.builders[job.kind])]
+        if not missing and job.key not in self.ended:
             self.ended.add(job.key)
             ended, total = len(self.ended) - self._left_out, len(self.graph.jobs) - self._left_out
             self.context.host.notify("harness_jobs_ended", JobsEnded(ended, total))
+        return missing
 
     def finish(self, artifact: Artifact, error: str | None) -> None:
         """Note that a claimed artifact is built, or has failed with `error`, and release its claim."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.execution.engine import ExecutionOptions
+from harness.execution.outcome import ExecutionOptions
 from harness.planning import Plan, graph_builder, pending, run_selection
 from harness.planning.job_graph import JobGraph
 from harness.planning.jobs import RunJob

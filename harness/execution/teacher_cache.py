@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
+from harness.api.engine import Interrupted
 from harness.config.schema import SuiteSpec
 from harness.execution import teacher_runs
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
 from harness.execution.progress_events import preparing
-from harness.execution.signals import Interrupted
 from harness.models.families import shape
 from harness.planning import keys
 from harness.planning.cache_decisions import GB

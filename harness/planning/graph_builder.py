@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 
+from harness.api.engine import Resources
 from harness.planning import memory_packing, scheduling, tuning_studies
 from harness.planning.job_graph import (
     Artifact,
@@ -16,7 +17,6 @@ from harness.planning.job_graph import (
     JobGraph,
     JobKind,
     OutputsToCache,
-    Resources,
     TeacherTraining,
 )
 from harness.planning.jobs import CohortId, RunJob, TeacherJob, TextStageJob

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from harness.api.engine import Resources
 from harness.planning.job_inputs import TokenizerRef
 from harness.planning.jobs import AugmentationJob, RunJob, TeacherJob, TextStageJob
 from harness.planning.tuning_studies import Study
@@ -64,19 +65,6 @@ class Artifact:
     needs: tuple[str, ...]
     work: Work
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a job takes: a device (``cpu``, ``cuda:0``), CPU threads, estimated memory in bytes of the device.
-
-    `exclusive`: no other job may run on the machine at the same time.
-    """
-
-    device: str
-    threads: int
-    memory_bytes: int
-    exclusive: bool = False
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,9 @@ def engine_faults(name: Any, engine: Any) -> Iterator[str]:
     """Yield the problems of a name and an object registered as an engine."""
     yield from _name_faults("an engine", name)
     if inspect.isclass(engine) or not callable(engine):
-        yield f"engine {name!r}: found {_format(engine)}; register a function like harness.execution.engine.Engine"
-    elif not _takes(engine, 4):
-        yield f"engine {name!r} must take four arguments: plan, store, host, options (harness.execution.engine)"
+        yield f"engine {name!r}: found {_format(engine)}; register a function like harness.api.engine.Engine"
+    elif not _takes(engine, 1):
+        yield f"engine {name!r} must take one argument, the execution; see harness.api.engine.Engine"
 
 
 def tracker_faults(name: Any, factory: Any) -> Iterator[str]:

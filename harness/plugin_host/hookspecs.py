@@ -17,6 +17,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from harness.analysis.summary import Summary
+    from harness.api.engine import Engine
     from harness.api.errors import Problem
     from harness.api.events import (
         EpochScored,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from harness.api.report import Reporter, Section
     from harness.api.task import Task
     from harness.api.tracker import TrackerFactory
-    from harness.execution.engine import Engine
     from harness.resolution.suite import Suite
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -69,9 +69,9 @@ def harness_register_latency_backends(register: Callable[[str, Backend], None]) 
 
 @hookspec
 def harness_register_engines(register: Callable[[str, Engine], None]) -> None:
-    """Register engines, which execute a plan: call ``register(name, engine)`` for each.
+    """Register engines, which execute the jobs of a suite: call ``register(name, engine)`` for each.
 
-    `harness.execution.engine.Engine` is the function that an engine is; ``harness run --engine name`` selects it.
+    An engine is a function of a `harness.api.engine.Execution`; ``harness run --engine name`` selects it.
     """
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these import torch
     from harness.api.report import Reporter
     from harness.api.task import Task
     from harness.api.tracker import TrackerFactory
-    from harness.execution.engine import Engine
+    from harness.execution.plan_execution import PlanEngine
     from harness.resolution.suite import Suite
 
 log = logging.getLogger("harness")
@@ -76,7 +76,7 @@ class Host:
         self.published: dict[str, Path] = {}
         self.reporters: dict[str, Reporter] = {}
         self.latency_backends: dict[str, Backend] = {}
-        self.engines: dict[str, Engine] = {}
+        self.engines: dict[str, PlanEngine] = {}
         self.trackers: dict[str, TrackerFactory] = {}
         self.plugins: list[PluginInfo] = []
         self.broken: dict[str, str] = {}

@@ -13,14 +13,14 @@ from harness.api.errors import Problem, UserError, describe, nearest
 from harness.api.events import SuiteEnded, SuiteStarted
 from harness.execution.active_processes import announced, held_board
 from harness.execution.claims import Claims
-from harness.execution.engine import ExecutionOptions, Outcome
+from harness.execution.outcome import ExecutionOptions, Outcome
 from harness.planning import run_selection
-from harness.storage.disk_errors import VANISHED, DiskError
+from harness.storage.disk_errors import VANISHED, DiskError, is_disk_error
 from harness.storage.store import Store
 from harness.workflow import latency_measurement, suite_trackers
 
 if TYPE_CHECKING:
-    from harness.execution.engine import Engine
+    from harness.execution.plan_execution import PlanEngine
     from harness.planning import Plan, RunJob
     from harness.plugin_host.host import Host
     from harness.reporting.written_report import Report
@@ -119,7 +119,11 @@ class SuiteExecution:
         only = run_selection.parse(options.only, plan.runs)
         self._trackers = suite_trackers.create([*plan.spec.tracking, *options.track], host, store.folder / "tracking")
         self.options = ExecutionOptions(
-            options.workers, options.retry_failed, only, options.address, options.gpus_per_worker or 1.0
+            workers=options.workers,
+            address=options.address,
+            gpus_per_worker=options.gpus_per_worker or 1.0,
+            retry_failed=options.retry_failed,
+            only=only,
         )
 
     @cached_property
@@ -184,24 +188,18 @@ class SuiteExecution:
             return self._outcome()
 
     def _outcome(self) -> Outcome:
-        """Run the engine. Raises `UserError` if one of a plugin fails or returns something else."""
+        """Run the engine. Raises `UserError` if one of a plugin fails, or returns before all jobs have ended."""
+        from harness.execution.plan_execution import PlanExecution
+
         name, host = self.engine_name, self.host
         try:
-            outcome: object = self.engine(self.plan, self.store, host, self.options)
-        except Exception as error:
-            if isinstance(error, UserError) or host.is_shipped("engine", name):
+            return PlanExecution(self.plan, self.store, host, self.options).run(self.engine)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, UserError) or is_disk_error(error) or host.is_shipped("engine", name):
                 raise
             log.debug("the engine's traceback", exc_info=True)
-            raise UserError(Problem(f"engine {name!r} failed: {describe(error)}", self._engine_origin)) from error
-        if not isinstance(outcome, Outcome):
-            found = type(outcome).__name__
-            message = f"engine {name!r} returned a {found}; expected a harness.execution.engine.Outcome"
-            raise UserError(Problem(message, self._engine_origin))
-        return outcome
-
-    @property
-    def _engine_origin(self) -> str:
-        return self.host.origin_of("engine", self.engine_name)
+            origin = host.origin_of("engine", name)
+            raise UserError(Problem(f"engine {name!r} failed: {describe(error)}", origin)) from error
 
     def _save_plan(self) -> None:
         """Store the plan. If the suite has no latency section, the settings stay with which `harness latency` measured.
@@ -264,7 +262,7 @@ class SuiteExecution:
         return written, None
 
 
-def engine_of(options: RunOptions, host: Host) -> Engine:
+def engine_of(options: RunOptions, host: Host) -> PlanEngine:
     """The engine with the given name. Raises `UserError` if there is none, or an option is not for it."""
     if options.engine not in host.engines:
         message = f"unknown engine {options.engine!r}; {nearest(options.engine, host.engines)}"

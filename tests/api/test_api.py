@@ -9,6 +9,7 @@ import pytest
 WITHOUT_TORCH = {
     "harness.api.batch",
     "harness.api.chunked_attention",
+    "harness.api.engine",
     "harness.api.errors",
     "harness.api.events",
     "harness.api.latency_backend",

@@ -23,14 +23,14 @@ from harness.api.events import RunFinished, RunId
 from harness.cli import app, doctor_command
 from harness.config.training_schema import TrainingSpec
 from harness.execution import job_states
-from harness.execution.engine import Outcome
+from harness.execution.outcome import Outcome
+from harness.execution.plan_execution import PlanExecution
 from harness.planning import CostEstimate, RunStatus, graph_builder
 from harness.planning.job_graph import JobGraph
 from harness.plugin_host.host import Host
 from harness.reporting.board import Board
 from harness.reporting.written_report import Report
 from harness.storage.plan_file import PlanFile, PlannedRun
-from harness.storage.store import Store
 from harness.testing import conformance
 from harness.testing.conformance import Check
 from harness.testing.method_cases import CheckFailed
@@ -97,8 +97,8 @@ def suite(monkeypatch, tmp_path):
     )
     board = Board("tiny: leaderboard", (), (), (), (), (), ())
 
-    def execute(plan: object, store: Store, host: object, options: object) -> Outcome:
-        store.save(run_record(key=RUN.key))
+    def execute(execution: PlanExecution, engine: object) -> Outcome:
+        execution.store.save(run_record(key=RUN.key))
         state.host.notify("harness_run_finished", RunFinished(RunId("k1", "sst2", "kd", "small", 1), 0.9, {}, 2.0))
         return state.outcome
 
@@ -125,7 +125,8 @@ def suite(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(graph_builder, "build", lambda *a, **k: JobGraph(()))
     monkeypatch.setattr(job_states, "job_states", lambda *a: [])
-    state.host.engines = {"local": execute}
+    state.host.engines = {"local": None}
+    monkeypatch.setattr(PlanExecution, "run", execute)
     monkeypatch.setattr(
         harness.reporting, "report", lambda folder, host: Report(board, "# the board\n", (folder / "leaderboard.md",))
     )

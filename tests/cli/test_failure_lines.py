@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from harness.cli.failure_lines import failure_lines
-from harness.execution.engine import Outcome
+from harness.execution.outcome import Outcome
 
 
 def run(label, seed, error):

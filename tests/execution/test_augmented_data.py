@@ -11,6 +11,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from harness import hookimpl
+from harness.api.engine import Interrupted
 from harness.api.errors import UserError
 from harness.cli.plan_command import plan_suite
 from harness.execution import augmented_data
@@ -166,7 +167,7 @@ def test_an_incomplete_write_is_ignored(lm):
 
 
 def test_an_interruption_caches_nothing_and_the_next_run_completes(lm):
-    with pytest.raises(augmented_data.Interrupted):
+    with pytest.raises(Interrupted):
         augmented_data.make(job(lm), lm.context(lambda: True))
     assert not augmented_data.cached(job(lm)).is_kept()
     outcome = lm.run(ALONE, "seeds=[1]", observers=(Watcher(signal_at=("more", 5)),))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.api.engine import Interrupted
 from harness.execution import claim_files
 from harness.execution.claims import Claims
-from harness.execution.signals import Interrupted
 from harness.storage import process_identity
 
 EXPIRY, INTERVAL = 0.4, 0.02

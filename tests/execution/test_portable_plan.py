@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.execution import local_engine, portable_plan
+from harness.execution.plan_execution import PlanExecution
 from harness.storage.store import Store
 from tests.support.forked_commands import ForkedCommand
 
@@ -33,7 +34,7 @@ def execute() -> int:
     payload, folder = sys.argv[1:]
     assert not [name for name in sys.modules if "file_kd" in name]
     plan, host = portable_plan.load(Path(payload).read_bytes())
-    return len(local_engine.execute(plan, Store(Path(folder)), host).failed)
+    return len(PlanExecution(plan, Store(Path(folder)), host).run(local_engine.execute).failed)
 
 
 def test_a_plan_with_a_method_from_a_plugin_file_runs_in_another_process(small, tmp_path):

@@ -192,7 +192,7 @@ def test_a_teacher_below_its_floor_fails_the_runs_that_learn_from_it(small):
 
 
 def test_failed_runs_are_tried_again_unless_told_otherwise(small):
-    from harness.execution.engine import ExecutionOptions
+    from harness.execution.outcome import ExecutionOptions
 
     plugin = small.folder / "methods.py"
     plugin.write_text(METHODS)

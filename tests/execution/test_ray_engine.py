@@ -164,7 +164,8 @@ def assert_same_bits(found, expected):
 def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
     """Execute the suite on the cluster, in this process."""
     from harness import planning
-    from harness.execution.engine import ExecutionOptions
+    from harness.execution.outcome import ExecutionOptions
+    from harness.execution.plan_execution import PlanExecution
     from harness.resolution import resolve
 
     loaded = small.load(*settings, plugins=plugins)
@@ -172,7 +173,7 @@ def on_ray(small, address, *settings, watcher=None, workers=None, plugins=()):
     if watcher:
         loaded.host.add_observer(watcher)
     options = ExecutionOptions(workers=workers, address=address)
-    return loaded.host.engines["ray"](plan, small.store(), loaded.host, options)
+    return PlanExecution(plan, small.store(), loaded.host, options).run(loaded.host.engines["ray"])
 
 
 def set_aside(small):

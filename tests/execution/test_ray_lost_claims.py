@@ -58,7 +58,7 @@ def driver(small, tmp_path, request):
         context=SimpleNamespace(host=SimpleNamespace(notify=lambda hook, event: notified.append(event))),
     )
     tasks = SimpleNamespace(ray=FakeRay(), mailbox=remote(mailbox), roots=Roots(tmp_path / "store", tmp_path / "cache"))
-    execution = TaskLoop(progress, tasks, 1, lambda: False)
+    execution = TaskLoop(progress, tasks, 1)
     execution._running[7] = _Attempt(job, "reply", {artifact.key: artifact for artifact in job.artifacts})
     return SimpleNamespace(
         execution=execution, mailbox=mailbox, lost=lost, held=held, finished=finished, notified=notified, tasks=tasks

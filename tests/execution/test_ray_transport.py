@@ -390,7 +390,7 @@ def test_a_class_is_no_engine(tmp_path):
         "@hookimpl\ndef harness_register_engines(register):\n    register('slow', Slow)\n",
         encoding="utf-8",
     )
-    with pytest.raises(UserError, match=r"register a function like harness\.execution\.engine\.Engine"):
+    with pytest.raises(UserError, match=r"register a function like harness\.api\.engine\.Engine"):
         Host.at([Path(plugin)])
 
 

@@ -9,8 +9,8 @@ import torch
 from harness import hookimpl
 from harness import planning as planning
 from harness.analysis.aggregate import summarize
-from harness.execution.engine import ExecutionOptions
 from harness.execution.job_states import job_states
+from harness.execution.outcome import ExecutionOptions
 from harness.planning import graph_builder, run_selection, tuning_studies
 from harness.reporting import report
 from tests.support.student_weights import change_student, student_weights

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from harness import planning
 from harness.execution import local_engine
+from harness.execution.plan_execution import PlanExecution
 from harness.models import tokenizers
 from harness.plugin_host.host import Host
 from harness.reporting import report
@@ -164,7 +165,7 @@ def test_a_shipped_study_gives_its_report_section(planned_subset, tmp_path, name
     planned, (_, title) = planned_subset(name), STUDIES[name]
     store = Store(tmp_path / "results")
     store.save_plan(planned.file(f"harness run {name}"))
-    outcome = local_engine.execute(planned, store, Host.create())
+    outcome = PlanExecution(planned, store, Host.create()).run(local_engine.execute)
     assert not outcome.failed
     written = report(store.folder)
     assert [section.title for section in written.sections] == [title]

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from harness.api.engine import Interrupted
 from harness.execution import claim_files, student_cohorts, teacher_cache, teacher_runs
 from harness.execution.claims import Claims
-from harness.execution.signals import Interrupted
 from harness.execution.tokenized_tasks import TokenizedTasks
 from harness.storage import atomic_writes, checksums
 from harness.storage.store import Store

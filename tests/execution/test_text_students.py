@@ -534,7 +534,7 @@ def distil(jobs, context):
 
 
 def test_an_interruption_gives_the_same_bits(suite, monkeypatch):
-    from harness.execution.signals import Interrupted
+    from harness.api.engine import Interrupted
 
     def make(stop):
         plan = suite.plan("methods=[distilbert, tinybert]")

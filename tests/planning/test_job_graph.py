@@ -5,9 +5,10 @@ import random
 
 import pytest
 
+from harness.api.engine import Resources
 from harness.api.errors import UserError
 from harness.planning import graph_builder, run_selection, scheduling
-from harness.planning.job_graph import Artifact, Job, JobGraph, Resources
+from harness.planning.job_graph import Artifact, Job, JobGraph
 
 
 def job(key, *needs, seconds=1.0, kind="cohort"):

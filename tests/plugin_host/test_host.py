@@ -164,7 +164,7 @@ def test_changed_files_are_reloaded(write):
 @pytest.mark.parametrize(
     ("hook", "value", "words"),
     [
-        ("engines", "lambda plan, store: None", "engine 'mine' must take four arguments: plan, store, host, options"),
+        ("engines", "lambda plan, store: None", "engine 'mine' must take one argument, the execution; see harness.api"),
         ("trackers", "lambda: None", "tracker 'mine' must take one argument, the folder to write to"),
     ],
 )

@@ -242,13 +242,29 @@ def test_options_are_checked_before_anything_is_trained(small):
 ENGINES = """
 from harness import hookimpl
 
-def broken(plan, store, host, options):
+def broken(execution):
     raise RuntimeError("no cluster")
+
+def early(execution):
+    with execution.jobs() as jobs:
+        jobs.build_one(jobs.ready())
+
+def hasty(execution):
+    with execution.jobs() as jobs:
+        first = jobs.ready()
+        jobs.build_one(first)
+        jobs.build_one(first)
+
+def twice(execution):
+    for _ in range(2):
+        with execution.jobs():
+            pass
 
 @hookimpl
 def harness_register_engines(register):
-    register("broken", broken)
-    register("silent", lambda plan, store, host, options: None)
+    for engine in (broken, early, hasty, twice, exit):
+        register(engine.__name__ if engine is not exit else "exit", engine)
+    register("silent", lambda execution: None)
 """
 
 
@@ -256,15 +272,21 @@ def harness_register_engines(register):
     ("engine", "words"),
     [
         ("broken", "engine 'broken' failed: RuntimeError: no cluster"),
-        ("silent", r"engine 'silent' returned a NoneType; expected a harness\.execution\.engine\.Outcome"),
+        ("silent", r"engine 'silent' failed: RuntimeError: it returned without a call of execution\.jobs\(\)"),
+        ("early", r"it returned before 1 job had ended, such as 'finetune on 1x32, order, seed 1'"),
+        ("hasty", r"engine 'hasty' failed: ValueError: the job 'teacher/.*' is not ready"),
+        ("twice", r"engine 'twice' failed: RuntimeError: execution\.jobs\(\) was called twice"),
+        ("exit", r"engine 'exit' failed: SystemExit"),
     ],
 )
 def test_a_fault_of_an_engine_is_an_error_with_its_name(small, engine, words):
     plugin = small.folder / "engines.py"
     plugin.write_text(ENGINES, encoding="utf-8")
-    options = harness.RunOptions(engine=engine)
+    options, overrides = harness.RunOptions(engine=engine), {"methods": ["finetune"], "seeds": [1]}
     with pytest.raises(harness.UserError, match=words) as caught:
-        harness.run(small.path, plugins=[plugin], results=small.folder / "results", options=options)
+        harness.run(
+            small.path, overrides=overrides, plugins=[plugin], results=small.folder / "results", options=options
+        )
     assert str(plugin) in str(caught.value)
 
 

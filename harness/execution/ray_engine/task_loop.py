@@ -6,19 +6,18 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.api.engine import Interrupted
 from harness.api.errors import UserError
 from harness.api.events import RunFailed, RunFinished, RunStarted
-from harness.execution.engine import Outcome
 from harness.execution.graph_progress import GraphProgress
 from harness.execution.ray_engine import transport
 from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.messages import Ended, Event, Message, Reply
 from harness.execution.ray_engine.tasks import Tasks
-from harness.execution.signals import Interrupted
 from harness.planning.job_graph import Artifact, Job
 from harness.planning.jobs import RunJob
 from harness.storage import atomic_writes
@@ -61,35 +60,34 @@ class TaskLoop:
         progress: the progress of the graph.
         tasks: starts tasks.
         workers: the most tasks that run at the same time.
-        stop: returns whether the process was asked to stop.
     """
 
     progress: GraphProgress
     tasks: Tasks
     workers: int
-    stop: Callable[[], bool]
     _running: dict[int, _Attempt] = field(default_factory=dict)
     _numbers: Any = field(default_factory=itertools.count)
     _deaths: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Artifact, and step from which its worker continued -> number of workers that died."""
 
-    def execute(self) -> Outcome:
-        """Execute all jobs. Returns when each artifact has been built or has failed, here or elsewhere."""
+    def execute(self) -> None:
+        """Execute all jobs. Returns when each artifact has been built or has failed, here or elsewhere.
+
+        Raises:
+            Interrupted: the process was asked to stop, and the workers have saved their states.
+        """
         try:
             while ready := self.progress.ready():
-                if self.stop():
-                    raise Interrupted
                 if not self._start(ready):
                     self._wait()
         except Interrupted:
             self._interrupt()
-            self.progress.outcome.interrupted = True
-        return self.progress.outcome
+            raise
 
     def _start(self, ready: Sequence[Job]) -> bool:
         """Start as many jobs as there are idle workers. Returns whether a job has ended because nothing is missing."""
         ended = len(self.progress.ended)
-        for shared, job in itertools.product((False, True), ready):  # see `local_engine`
+        for shared, job in itertools.product((False, True), ready):  # see `GraphProgress.build_one`
             if len(self._running) >= self.workers:
                 break
             if not any(attempt.job.key == job.key for attempt in self._running.values()):
@@ -196,7 +194,7 @@ class TaskLoop:
 
     def _died(self, attempt: _Attempt, reason: str) -> None:
         """Count a death. Artifacts whose workers died too often fail; the others continue from their checkpoints."""
-        if self.stop():
+        if self.progress.stop():
             return
         log.warning("a worker died and is replaced (%s): %s", attempt.job.title, reason)
         for key, artifact in list(attempt.artifacts.items()):

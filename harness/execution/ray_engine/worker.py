@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harness.api.engine import Interrupted
 from harness.api.errors import UserError
 from harness.execution import portable_plan
 from harness.execution.artifact_builders import builders
@@ -22,7 +23,6 @@ from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.messages import Assignment, Message, Reply
 from harness.execution.ray_engine.outbox import Outbox
 from harness.execution.ray_engine.transport import Roots
-from harness.execution.signals import Interrupted
 from harness.planning import Plan
 from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob

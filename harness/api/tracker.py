@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.api.events import RunId, SuiteEnded, SuiteStarted
+from harness import hookimpl
+from harness.api.events import (
+    EpochScored,
+    RunFailed,
+    RunFinished,
+    RunId,
+    RunStarted,
+    StepLogged,
+    SuiteEnded,
+    SuiteStarted,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,66 @@ class Tracker(Protocol):
         """The suite has ended; close all files and connections. Runs that are still open were interrupted."""
 
 
+class RunObserver:
+    """Translates the events of a suite to calls of a tracker.
+
+    Raises:
+        TypeError: the object lacks methods of a `Tracker`, or is a class.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        if isinstance(tracker, type):
+            raise TypeError(f"expected a tracker, got the class {tracker.__name__}")
+        methods = [name for name in vars(Tracker) if not name.startswith("_")]
+        if missing := [name for name in methods if not callable(getattr(tracker, name, None))]:
+            raise TypeError(
+                f"{type(tracker).__name__} is no harness.api.tracker.Tracker: it has no {', '.join(missing)}"
+            )
+        self.tracker = tracker
+        self._suite: SuiteStarted | None = None
+
+    @hookimpl
+    def harness_suite_started(self, event: SuiteStarted) -> None:
+        self._suite = event
+        self.tracker.start_suite(event)
+
+    @hookimpl
+    def harness_run_started(self, event: RunStarted) -> None:
+        suite = self._suite or SuiteStarted("", "", 0, 0)
+        settings, folder = suite.settings.get(event.run.key, {}), Path(suite.folder) / _place(event.run)
+        self.tracker.start_run(TrackedRun(event.run, suite.suite, event.steps, event.step, settings, folder))
+
+    @hookimpl
+    def harness_step(self, event: StepLogged) -> None:
+        losses = {f"loss/{'total' if name == 'loss' else name}": value for name, value in event.losses.items()}
+        self.tracker.log(event.run, {**losses, "lr": event.lr}, event.step)
+
+    @hookimpl
+    def harness_epoch_scored(self, event: EpochScored) -> None:
+        self.tracker.log(event.run, {"epoch/score": event.point.score}, event.point.step)
+
+    @hookimpl
+    def harness_run_finished(self, event: RunFinished) -> None:
+        score = {} if event.score is None else {"score": event.score}
+        self.tracker.end_run(event.run, {**score, **event.metrics, "seconds": event.seconds}, None)
+
+    @hookimpl
+    def harness_run_failed(self, event: RunFailed) -> None:
+        self.tracker.end_run(event.run, {}, event.error)
+
+    @hookimpl
+    def harness_suite_ended(self, event: SuiteEnded) -> None:
+        self.tracker.end_suite(event)
+
+
+def _place(run: RunId) -> str:
+    """Where the results of a run are in the results folder."""
+    if run.role == "trial":
+        return "tuning"  # with the other trials of its row
+    folders = {"teacher": "teachers", "general": "general"}
+    return f"{folders.get(run.role, 'runs')}/{run.key}"
+
+
 TrackerFactory = Callable[[Path], object]
-"""Creates an observer, an object with hooks such as ``harness_step``, which may write to a folder:
-`harness.trackers.run_observer.RunObserver` of a `Tracker`. Raises `UserError` if a package is missing, with the remedy.
-"""
+"""Creates an observer, an object with hooks such as ``harness_step``, which may write to a folder: the `RunObserver` of
+a `Tracker`. Raises `harness.UserError` if a package is missing, with the remedy."""

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from harness import hookimpl
 from harness.api.errors import Problem, UserError
-from harness.api.tracker import TrackerFactory
-from harness.trackers.run_observer import RunObserver
+from harness.api.tracker import RunObserver, TrackerFactory
 
 
 @hookimpl

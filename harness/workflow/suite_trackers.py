@@ -51,4 +51,4 @@ def _observer_problems(observer: object, name: str, origin: str) -> list[Problem
         return hook_problems(observer, origin)
     kind = type(observer).__name__
     message = f"the factory of tracker {name!r} returned a {kind}, which observes nothing; return an observer"
-    return [Problem(f"{message}: harness.trackers.run_observer.RunObserver of a harness.api.tracker.Tracker", origin)]
+    return [Problem(f"{message}: harness.api.tracker.RunObserver of a Tracker", origin)]

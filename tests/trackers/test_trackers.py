@@ -21,8 +21,8 @@ from harness.api.events import (
     SuiteEnded,
     SuiteStarted,
 )
+from harness.api.tracker import RunObserver
 from harness.plugin_host.host import Host
-from harness.trackers.run_observer import RunObserver
 from harness.workflow import suite_trackers
 
 FIRST, SECOND = (RunId(f"k{seed}aaaaaaaaaa", "sst2", "tinybert-kl", "4x312", seed) for seed in (1, 2))
@@ -237,7 +237,8 @@ def test_wandb_offline(host, tmp_path, monkeypatch):
 )
 def test_trackers_are_told_where_the_results_will_be(tmp_path, role, trial, place):
     told = []
-    observer = RunObserver(SimpleNamespace(start_suite=lambda suite: None, start_run=told.append))
+    unused = dict.fromkeys(("log", "end_run", "end_suite"), pytest.fail)
+    observer = RunObserver(SimpleNamespace(start_suite=lambda suite: None, start_run=told.append, **unused))
     observer.harness_suite_started(started(tmp_path))
     observer.harness_run_started(RunStarted(RunId("k", "sst2", "kd", "4x312", 1, role, trial), 0, 100, 1))
     assert [run.folder for run in told] == [tmp_path / place]
@@ -285,6 +286,11 @@ class Misspelled:
         (refuse, "tracker 'mine' cannot be created: ConnectionError: no server at localhost:1"),
         (Bare, "'mine' returned a Bare, which observes nothing; return an observer: .*RunObserver of a"),
         (lambda folder: None, "'mine' returned a NoneType, which observes nothing"),
+        (
+            lambda folder: RunObserver(Bare(folder)),
+            "'mine' cannot be created: TypeError: Bare is no .*Tracker: it has no start_run, log, end_run",
+        ),
+        (lambda folder: RunObserver(Bare), "TypeError: expected a tracker, got the class Bare"),
         (Misspelled, "unknown hook 'harness_stop'; did you mean 'harness_step'"),
     ],
 )

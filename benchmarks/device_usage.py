@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.latency import machine
+from harness.api.latency_backend import synchronize
 
 if TYPE_CHECKING:
     from harness.latency.timing_protocol import Call
@@ -71,10 +71,10 @@ def counted_flops(call: Call) -> int:
 def _busy_seconds(call: Call, device: torch.device) -> float:
     from torch.profiler import ProfilerActivity, profile
 
-    machine.synchronize(device)
+    synchronize(device)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         call()
-        machine.synchronize(device)
+        synchronize(device)
     events = (
         event for event in profiler.events() or () if event.device_type.name == "CUDA" and not event.is_user_annotation
     )

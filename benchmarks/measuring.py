@@ -21,6 +21,7 @@ from tabulate import tabulate
 from benchmarks import device_usage
 from benchmarks.device_usage import Usage
 from benchmarks.options import Options
+from harness.api.latency_backend import synchronize
 from harness.latency import machine
 from harness.latency.timing_protocol import Call, Clock, timed
 from harness.planning import devices
@@ -173,7 +174,7 @@ def interleaved(
 
     def run(call: Call) -> None:
         call()
-        machine.synchronize(device)
+        synchronize(device)
 
     generator, deadline = random.Random(options.seed), clock() + (options.max_seconds or math.inf) * 1e9
     times: dict[str, list[int]] = {name: [] for name in contestants}
@@ -186,7 +187,7 @@ def interleaved(
             for name in generator.sample(list(contestants), len(contestants)):
                 call = contestants[name]()
                 gc.collect()
-                machine.synchronize(device)
+                synchronize(device)
                 nanoseconds = timed(partial(run, call), clock)
                 del call  # frees its memory before the next one
                 if number:

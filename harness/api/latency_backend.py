@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.api.lazy_torch import torch
+
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
 Inputs = Mapping[str, "torch.Tensor"]
-"""`input_ids`, `attention_mask` and, for real examples, `token_type_ids`: int64 [B, N], on the CPU."""
+"""`input_ids`, `attention_mask` and, if the model uses them, `token_type_ids`: int64 [B, N], on the CPU."""
 
 Outputs = Sequence["NDArray[Any]"]
 """All outputs of the model, in its order, as arrays in host memory."""
@@ -50,6 +51,32 @@ class Backend(Protocol):
     def program(self, model: PreTrainedModel, device: torch.device, example: Inputs) -> Program:
         """Prepare `model` (in eval mode, on `device`) for inputs of any shape; `example` is an example of the inputs.
 
-        The model may have fewer inputs than a batch: see `harness.latency.model_inputs.accepted_inputs`. Use torch's
-        number of threads.
+        The program receives inputs of the same names. Use torch's number of threads.
         """
+
+
+class TorchProgram:
+    """A program that calls a PyTorch model or function, which returns an output of transformers."""
+
+    def __init__(self, forward: Callable[..., Any], device: torch.device) -> None:
+        self._forward = forward
+        self._device = device
+
+    def bind(self, inputs: Inputs) -> Callable[[], Outputs]:
+        on_device = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+
+        def call() -> Outputs:
+            with torch.inference_mode():
+                outputs = [tensor.cpu().numpy() for tensor in self._forward(**on_device).to_tuple()]
+            synchronize(self._device)
+            return outputs
+
+        return call
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished all queued work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

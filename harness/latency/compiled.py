@@ -8,10 +8,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from harness.api.latency_backend import Inputs, Program
+from harness.api.latency_backend import Inputs, Program, TorchProgram
 from harness.api.lazy_torch import torch
-from harness.latency.eager import TorchProgram
-from harness.latency.model_inputs import accepted_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,7 +43,7 @@ class Compiled:
 
         dynamo.recompile_limit = dynamo.accumulated_recompile_limit = LIMIT
         dynamo.fail_on_recompile_limit_hit = True
-        return TorchProgram(torch.compile(model, dynamic=True), accepted_inputs(model), device)
+        return TorchProgram(torch.compile(model, dynamic=True), device)
 
 
 def compiler() -> str | None:

@@ -29,14 +29,6 @@ def stable_conditions(threads: int | None) -> Iterator[None]:
             gc.enable()
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished all queued work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 @dataclass(frozen=True)
 class State:
     """The state of the machine at one moment.

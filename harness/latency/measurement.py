@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.analysis.speed_up import setup_key
-from harness.api.errors import Problem, UserError
+from harness.api.errors import Problem, UserError, describe
 from harness.api.latency_backend import Backend
 from harness.api.seeds import derive
 from harness.api.wording import counted
@@ -35,10 +35,23 @@ PACKAGES = ("torch", "transformers")
 
 def refuse_obstacles(settings: LatencySpec, device: torch.device, backends: Mapping[str, Backend]) -> None:
     """Raise `UserError` for backends that cannot run on this machine."""
-    reasons = [backends[name].obstacle(device) for name in settings.backends]
+    reasons = [_obstacle(name, backends[name], device) for name in settings.backends]
     problems = [Problem(reason, "latency.backends") for reason in reasons if reason]
     if problems:
         raise UserError(*problems)
+
+
+def _obstacle(name: str, backend: Backend, device: torch.device) -> str | None:
+    """The obstacle of a backend, or what is wrong with its method."""
+    try:
+        reason: object = backend.obstacle(device)
+    except UserError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        return f"obstacle() of the backend {name!r} failed: {describe(error)}"
+    if reason is None or isinstance(reason, str):
+        return reason
+    return f"obstacle() of the backend {name!r} returned {reason!r}; expected the reason as a text, or None"
 
 
 def parts(

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.api.errors import describe
-from harness.latency import machine, model_inputs
+from harness.api.latency_backend import synchronize
+from harness.latency import model_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -115,7 +116,7 @@ def _call(request: MemoryRequest, device: torch.device) -> None:
         inputs = {name: tensor.to(device) for name, tensor in model_inputs.batch([model], *request.shape).items()}
         for _ in range(CALLS):
             model(**inputs)
-            machine.synchronize(device)
+            synchronize(device)
 
 
 def process_memory() -> int:

@@ -154,6 +154,10 @@ def backend_faults(name: Any, backend: Any) -> Iterator[str]:
             f"latency backend {name!r}: {_format(backend)} has no {', '.join(missing)}; see "
             "harness.api.latency_backend.Backend"
         )
+        return
+    for method, arguments in (("obstacle", ("device",)), ("program", ("model", "device", "example"))):
+        if not _takes(getattr(backend, method), len(arguments)):
+            yield f"latency backend {name!r}: {method} cannot be called as {method}({', '.join(arguments)})"
 
 
 def engine_faults(name: Any, engine: Any) -> Iterator[str]:

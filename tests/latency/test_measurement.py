@@ -1,6 +1,8 @@
 """Complete measurements of tiny models, one of which is slowed down."""
 
+import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -168,6 +170,56 @@ def test_an_exception_of_a_backend_is_a_one_line_error(make):
     settings = QUICK.model_copy(update={"backends": ["other"]})
     with pytest.raises(UserError, match="other cannot run a: ValueError: no such operator; leave 'other' out"):
         measured(settings, candidate("a", make), backends={"other": Other(None)})
+
+
+class Wrong(Eager):
+    """A backend whose methods return the given values."""
+
+    def __init__(self, obstacle=None, **program):
+        self.reason, self.made = obstacle, SimpleNamespace(**program) if program else None
+
+    def obstacle(self, device):
+        return self.reason() if callable(self.reason) else self.reason
+
+    def program(self, model, device, example):
+        return self.made
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        (
+            Wrong(),
+            "program() returned a NoneType; expected a harness.api.latency_backend.Program, which has bind(inputs)",
+        ),
+        (Wrong(bind=lambda inputs: [1]), "bind() returned a list; expected a function without arguments"),
+        (Wrong(bind=lambda inputs: lambda: None), "the call returned a NoneType; expected a sequence of numpy arrays"),
+        (Wrong(bind=lambda inputs: lambda: [CPU]), "the call returned a list of device; expected a sequence of numpy"),
+        (Wrong(True), "obstacle() of the backend 'other' returned True; expected the reason as a text, or None"),
+        (Wrong(lambda: 1 / 0), "obstacle() of the backend 'other' failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_backend_that_returns_a_wrong_type_is_an_error_with_its_name(make, backend, words):
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        measured(QUICK.model_copy(update={"backends": ["other"]}), candidate("a", make), backends={"other": backend})
+    assert "other" in str(caught.value)
+
+
+@pytest.mark.parametrize(("family", "segments"), [("bert", True), ("distilbert", False)])
+def test_a_backend_receives_the_inputs_that_the_model_uses(make, family, segments):
+    received = []
+
+    class Recording(Eager):
+        def program(self, model, device, example):
+            program = super().program(model, device, example)
+            received.append(set(example))
+            return SimpleNamespace(bind=lambda inputs: received.append(set(inputs)) or program.bind(inputs))
+
+    settings = QUICK.model_copy(update={"backends": ["other"], "rounds": 1})
+    measured(settings, candidate("a", lambda: make(family)), backends={"other": Recording()})
+    names = {"input_ids", "attention_mask"} | ({"token_type_ids"} if segments else set())
+    assert len(received) > 2
+    assert all(inputs == names for inputs in received)
 
 
 def test_flops_are_counted_per_batch(make):

@@ -318,11 +318,13 @@ def test_a_plugin_brings_a_backend(small, harness, make):
     [
         ("object()", "has no obstacle, program, exact, packages"),
         ("Eager", "found the class Eager; register an instance, not the class"),
+        ("Bad()", r"latency backend 'mine': program cannot be called as program\(model, device, example\)"),
     ],
 )
 def test_an_invalid_backend_is_refused(tmp_path, source, words):
     (tmp_path / "bad.py").write_text(
-        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n@hookimpl\n"
+        "from harness import hookimpl\nfrom harness.latency.eager import Eager\n\n\n"
+        "class Bad(Eager):\n    def program(self, model): ...\n\n\n@hookimpl\n"
         f"def harness_register_latency_backends(register):\n    register('mine', {source})\n"
     )
     with pytest.raises(UserError, match=words):

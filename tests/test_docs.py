@@ -219,6 +219,12 @@ def test_printed_section_is_on_the_board(folder, small):
     assert "points_per_hour" in (small.store().folder / "sections" / "points.csv").read_text()
 
 
+def test_printed_metric_is_the_mean_recall(folder):
+    metric = Host.create([folder / "balanced_metric.py"]).metrics["balanced"]()
+    values = metric.compute(predictions=[0, 0, 0, 1, 0], references=[0, 0, 0, 1, 1])
+    assert values == {"balanced": 0.75}
+
+
 def test_printed_engine_stops_before_the_deadline_and_continues(folder, small, monkeypatch):
     def run(end):
         monkeypatch.setenv("SLURM_JOB_END_TIME", end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from harness.tasks.tokenization import TokenizedExamples, collate, encode
 from harness.training.scoring import without_padding
 
 if TYPE_CHECKING:
+    from harness.api.metric import MetricFactory
     from harness.planning.job_inputs import TaskData, TokenizerRef
 
 TOLERANCE = 1e-3
@@ -36,7 +37,7 @@ class EvaluationData:
     data: TaskData
     tokenizer_ref: TokenizerRef
     max_length: int
-    metrics: Mapping[str, Callable[[], Any]]
+    metrics: Mapping[str, MetricFactory]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.errors import UserError
+from harness.api.metric import MetricFactory
 from harness.execution import teacher_runs
 from harness.latency.agreement import EvaluationData
 from harness.models import available_heads, heads, own_head, pretrained
@@ -17,7 +18,7 @@ from harness.storage.store import Store
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Metrics = Mapping[str, Callable[[], Any]]
+Metrics = Mapping[str, MetricFactory]
 """Name -> metric factory, as registered by plugins."""
 
 

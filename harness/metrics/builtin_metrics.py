@@ -1,25 +1,12 @@
-"""Registration of the built-in metrics. Their classes are in `_evaluate_metrics`, since `evaluate` is slow to import.
-
-A metric is an `evaluate.Metric`. ``metric.compute(predictions=..., references=...)`` takes, in the order of the
-examples:
-
-- classification: lists of class indices;
-- multilabel: for each example a list with 0 or 1 for each class;
-- regression: lists of floats;
-- token classification: for each example a list of tag names, one for each word;
-- QA: a list of answer texts, and for each a list of reference answers (empty if the question has no answer); the
-  prediction "" means that there is no answer.
-
-It returns a dict of values by name, which are all stored in the record.
-"""
+"""Registers the built-in metrics. Their classes are in `_evaluate_metrics`, since `evaluate` is slow to import."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from harness import hookimpl
+from harness.api.metric import Metric, MetricFactory
 
 METRICS = {
     "accuracy": "Accuracy",
@@ -38,14 +25,15 @@ METRICS = {
 """Registered name -> class."""
 
 
-def _factory(class_name: str) -> Callable[[], Any]:
-    def build() -> Any:
-        return getattr(import_module("harness.metrics._evaluate_metrics"), class_name)()
+def _factory(class_name: str) -> MetricFactory:
+    def build() -> Metric:
+        metric: Metric = getattr(import_module("harness.metrics._evaluate_metrics"), class_name)()
+        return metric
 
     return build
 
 
 @hookimpl
-def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None]) -> None:
+def harness_register_metrics(register: Callable[[str, MetricFactory], None]) -> None:
     for name, class_name in METRICS.items():
         register(name, _factory(class_name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset
 
+    from harness.api.metric import Metric, MetricFactory
     from harness.api.task import Task
     from harness.tasks.tokenization import TokenizedExamples
 
@@ -56,7 +57,7 @@ def evaluate_outputs(
     examples: Dataset,
     encoded: TokenizedExamples,
     logits: Logits,
-    metrics: Mapping[str, Callable[[], Any]],
+    metrics: Mapping[str, MetricFactory],
     *,
     split: str = "validation",
 ) -> TaskScores:
@@ -69,12 +70,12 @@ def evaluate_outputs(
         logits: one array for each row of `encoded`: classification and multilabel [C]; regression [1], in standard
             deviations from the mean label if `task.label_scale` is set; token classification [n, C] of the row's n
             tokens; QA [2, n], start and end logits of these tokens.
-        metrics: factories of `evaluate.Metric` by registered name.
+        metrics: the registered metrics.
         split: name of the split, for the frame.
 
     Raises:
-        UserError: a metric of the task is not registered, no metric returns its score, two return a value of the same
-            name, or some labels are hidden and others are not.
+        UserError: a metric of the task is not registered or returns no numbers, no metric returns its score, two return
+            a value of the same name, or some labels are hidden and others are not.
         ValueError: an output is not finite.
     """
     import pandas as pd
@@ -150,7 +151,7 @@ def _indicators(classes: Sequence[Sequence[int]], count: int) -> list[list[int]]
 
 
 def _compute(
-    task: Task, metrics: Mapping[str, Callable[[], Any]], predictions: list[Any], labels: list[Any]
+    task: Task, metrics: Mapping[str, MetricFactory], predictions: list[Any], labels: list[Any]
 ) -> dict[str, float]:
     if task.kind == "multilabel":
         predictions, labels = (_indicators(classes, len(task.labels)) for classes in (predictions, labels))
@@ -158,7 +159,7 @@ def _compute(
     for name in task.metrics:
         if name not in metrics:
             raise UserError(f"task {task.name!r}: unknown metric {name!r}: {nearest(name, metrics)}")
-        returned = metrics[name]().compute(predictions=predictions, references=labels)
+        returned = values_of(name, metrics[name](), predictions, labels)
         if twice := sorted(values.keys() & returned.keys()):
             raise UserError(
                 f"task {task.name!r}: the metric {name!r} returns a value {twice[0]!r}, and so does another one of"
@@ -169,4 +170,15 @@ def _compute(
         raise UserError(
             f"task {task.name!r}: no metric returns the score {task.score!r}: {nearest(task.score, values)}"
         )
-    return {name: float(value) for name, value in values.items()}
+    return values
+
+
+def values_of(name: str, metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+    """Return the values of a metric by name. Raises `UserError` if it returns something else."""
+    returned: object = metric.compute(predictions=predictions, references=references)
+    try:
+        if isinstance(returned, Mapping):
+            return {str(key): float(value) for key, value in returned.items()}
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"metric {name!r}: compute() returned {returned!r:.80}; expected a mapping of names to numbers")

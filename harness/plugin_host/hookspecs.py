@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from harness.api.latency_backend import Backend
     from harness.api.method import Method
+    from harness.api.metric import MetricFactory
     from harness.api.report import Reporter, Section
     from harness.api.task import Task
     from harness.api.tracker import TrackerFactory
@@ -52,10 +53,10 @@ def harness_register_tasks(register: Callable[[Task], None]) -> None:
 
 
 @hookspec
-def harness_register_metrics(register: Callable[[str, Callable[[], Any]], None]) -> None:
-    """Register metrics: call ``register(name, factory)`` for each; ``factory()`` returns an `evaluate.Metric`.
+def harness_register_metrics(register: Callable[[str, MetricFactory], None]) -> None:
+    """Register metrics: call ``register(name, factory)`` for each; ``factory()`` returns a `harness.api.metric.Metric`.
 
-    Tasks refer to metrics by name. `harness.metrics.builtin_metrics` describes the arguments of a metric.
+    Tasks refer to metrics by name.
     """
 
 

@@ -20,6 +20,7 @@ from harness.plugin_host.plugin_candidates import Candidate, candidates
 if TYPE_CHECKING:  # these import torch
     from harness.api.latency_backend import Backend
     from harness.api.method import Method
+    from harness.api.metric import MetricFactory
     from harness.api.report import Reporter
     from harness.api.task import Task
     from harness.api.tracker import TrackerFactory
@@ -29,9 +30,6 @@ if TYPE_CHECKING:  # these import torch
 log = logging.getLogger("harness")
 
 Result = TypeVar("Result")
-
-MetricFactory = Callable[[], Any]
-"""Returns an `evaluate.Metric`."""
 
 
 @dataclass

@@ -10,19 +10,21 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.api.errors import Problem, UserError, describe
 
 if TYPE_CHECKING:  # torch
     from harness.api.batch import TaskKind
+    from harness.api.metric import MetricFactory
     from harness.api.model_outputs import ModelShape
-    from harness.plugin_host.host import Host, MetricFactory
+    from harness.api.task import Task
+    from harness.plugin_host.host import Host
     from harness.resolution.suite import Cell, Resolved
 
 
 def check(resolved: Resolved, host: Host) -> None:
-    """Call each method of the suite once for each kind of task, and build each metric.
+    """Call each method of the suite once for each kind of task, and each metric on two examples.
 
     Those of kd-harness itself are not called: its tests check them.
 
@@ -35,21 +37,50 @@ def check(resolved: Resolved, host: Host) -> None:
 
 
 def _metric_problems(resolved: Resolved, host: Host) -> Iterator[Problem]:
-    names = dict.fromkeys(name for task in resolved.suite.tasks for name in task.metrics)
-    for name in names:
-        if not host.is_shipped("metric", name) and (fault := _metric_fault(host.metrics[name])):
-            yield Problem(f"metric {name!r}: {fault}", host.origin_of("metric", name))
+    tasks = {name: task for task in resolved.suite.tasks for name in task.metrics}
+    for name, task in tasks.items():
+        if not host.is_shipped("metric", name) and (fault := _metric_fault(name, host.metrics[name], task)):
+            yield Problem(fault, host.origin_of("metric", name))
 
 
-def _metric_fault(factory: MetricFactory) -> str | None:
+def _metric_fault(name: str, factory: MetricFactory, task: Task) -> str | None:
+    """Return what is wrong with a metric; None if nothing is, or if it cannot be found out with two examples."""
     try:
-        metric = factory()
+        metric: object = factory()
     except (Exception, SystemExit) as error:
-        return f"its factory failed: {describe(error)}"
-    if not inspect.isclass(metric) and callable(getattr(metric, "compute", None)):
+        return f"metric {name!r}: its factory failed: {describe(error)}"
+    if inspect.isclass(metric) or not callable(getattr(metric, "compute", None)):
+        kind = "the class " + metric.__name__ if inspect.isclass(metric) else f"a {type(metric).__name__}"
+        expected = "expected a harness.api.metric.Metric, whose compute(predictions, references) is called"
+        return f"metric {name!r}: its factory returned {kind}; {expected}"
+    return _values_fault(name, metric, task)
+
+
+def _values_fault(name: str, metric: Any, task: Task) -> str | None:
+    from harness.metrics.task_scores import values_of
+
+    predictions, references = _two_examples(task)
+    try:
+        values_of(name, metric, predictions, references)
+    except UserError as error:
+        return str(error)
+    except Exception:  # two examples may be too few
         return None
-    kind = "the class " + metric.__name__ if inspect.isclass(metric) else f"a {type(metric).__name__}"
-    return f"its factory returned {kind}; expected an evaluate.Metric, whose compute(predictions, references) is called"
+    return None
+
+
+def _two_examples(task: Task) -> tuple[list[Any], list[Any]]:
+    """Return right predictions and their references, as `harness.api.metric.Metric` describes them."""
+    first, last = [1, *[0] * (task.num_labels - 1)], [*[0] * (task.num_labels - 1), 1]
+    examples: dict[str, list[Any]] = {
+        "classification": [0, task.num_labels - 1],
+        "multilabel": [first, last],
+        "regression": list(task.label_range or (0.0, 1.0)),
+        "token_classification": [[tag] for tag in (*task.labels[:1], *task.labels[-1:])],
+        "qa": ["a word", "two words"],
+    }
+    predictions = examples[task.kind]
+    return predictions, [[answer] for answer in predictions] if task.kind == "qa" else predictions
 
 
 def _method_problems(resolved: Resolved, host: Host) -> Iterator[Problem]:

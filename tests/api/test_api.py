@@ -18,6 +18,7 @@ WITHOUT_TORCH = {
     "harness.api.live",
     "harness.api.losses",
     "harness.api.method",
+    "harness.api.metric",
     "harness.api.model_outputs",
     "harness.api.names",
     "harness.api.preparation",

@@ -3,6 +3,10 @@
 import pytest
 
 from harness.api.errors import UserError
+from harness.api.task import Task
+from harness.metrics.task_metrics import VALUES
+from harness.metrics.task_scores import values_of
+from harness.plugin_host.host import Host
 from harness.resolution import load_mapping, resolve
 from harness.workflow import plugin_probes
 
@@ -36,6 +40,7 @@ def harness_register_metrics(register):
     register("mine", {metric})
 """
 
+RETURNING = "lambda: type('Mine', (), {{'compute': lambda self, predictions, references: {value}}})()"
 PROPER = "__import__('harness.metrics._evaluate_metrics').metrics._evaluate_metrics.Accuracy"
 
 
@@ -79,8 +84,16 @@ def test_a_proper_method_and_metric_pass(tmp_path):
             {"metric": "lambda: (lambda predictions, references: {})"},
             "its factory returned a function; expected",
         ),
-        ({"metric": f"lambda: {PROPER}"}, "its factory returned the class Accuracy; expected an evaluate.Metric"),
+        (
+            {"metric": f"lambda: {PROPER}"},
+            "its factory returned the class Accuracy; expected a harness.api.metric.Metric",
+        ),
         ({"metric": "lambda: 1 / 0"}, "metric 'mine': its factory failed: ZeroDivisionError"),
+        (
+            {"metric": RETURNING.format(value=0.5)},
+            r"metric 'mine': compute\(\) returned 0\.5; expected a mapping of names to numbers",
+        ),
+        ({"metric": RETURNING.format(value={"mine": "high"})}, r"returned {'mine': 'high'}; expected a mapping"),
     ],
 )
 def test_a_fault_is_an_error_before_training(tmp_path, faults, words):
@@ -89,8 +102,20 @@ def test_a_fault_is_an_error_before_training(tmp_path, faults, words):
     assert all(problem.where == str(tmp_path / "odd.py") for problem in caught.value.problems)
 
 
-def test_what_may_be_due_to_the_tiny_models_is_no_error(tmp_path):
+def test_what_may_be_due_to_the_tiny_models_or_the_two_examples_is_no_error(tmp_path):
     check(tmp_path, losses="raise ValueError('at least 16 examples are needed')")
+    check(tmp_path, metric=RETURNING.format(value="1 / (len(references) - 2)"))
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "token_classification", "qa"])
+def test_the_two_examples_are_right_for_every_kind_of_task(kind):
+    """They have the form that the built-in metrics of the kind take."""
+    labels = {"regression": (), "qa": (), "token_classification": ("O", "B-PER")}.get(kind, ("bad", "good"))
+    for value, name in VALUES[kind].items():
+        task = Task("mine", kind, print, (name,), value, labels=labels)
+        predictions, references = plugin_probes._two_examples(task)
+        values = values_of(name, Host.create().metrics[name](), predictions, references)
+        assert values[value] == pytest.approx({"mse": 0, "mae": 0}.get(value, 100 if kind == "qa" else 1))
 
 
 def test_widths_stay_equal_or_different():

@@ -115,11 +115,11 @@ def _collect(discovered: DiscoveredPlugin) -> list[Contribution]:
 
 
 def _guarded(during: str, discovered: DiscoveredPlugin, call: Callable[[], Result]) -> Result:
-    """Return the result of code of a plugin. Raises `UserError` for any exception in it."""
+    """Return the result of code of a plugin. Raises `UserError` for any exception in it, which names the plugin."""
     try:
         return call()
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(*(Problem(f"{during}: {found}", discovered.origin) for found in error.problems)) from error
     except (Exception, SystemExit) as error:
         raise UserError(Problem(f"{during}: {describe(error)}", discovered.origin)) from error
 

@@ -205,6 +205,10 @@ def test_invalid_paths(name):
         ("", ["no hook is implemented", "@hookimpl"]),
         ("def harness_register_methods(register): ...", ["mark harness_register_methods with @hookimpl"]),
         ("@hookimpl\ndef harness_register_methods(register): 1 / 0", ["harness_register_methods", "ZeroDivision"]),
+        (
+            "from harness import UserError\n@hookimpl\ndef harness_register_tasks(register): raise UserError('none')",
+            ["harness_register_tasks failed: none"],
+        ),
         ("@hookimpl\ndef harness_register_methods(register): register(dict)", ["class dict", "harness.Method"]),
         ("@hookimpl\ndef harness_register_methods(register): register('x')", ["str 'x'", "harness.Method"]),
         ("@hookimpl\ndef harness_register_tasks(register): register({})", ["dict '{}'", "Task"]),

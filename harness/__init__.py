@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from harness.analysis.summary import BoardRow as BoardRow
+    from harness.analysis.summary import Summary as Summary
     from harness.api.batch import Batch as Batch
     from harness.api.errors import Problem as Problem
     from harness.api.errors import UserError as UserError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from harness.api.search_space import Search as Search
     from harness.export.exporting import Exported as Exported
     from harness.export.exporting import export_student as export_student
+    from harness.resolution.suite import Suite as Suite
     from harness.tasks.tabular.plugin_tasks import tabular_task as tabular_task
     from harness.workflow.latency_measurement import measure_latency as measure_latency
     from harness.workflow.results_reading import Results as Results
@@ -52,6 +55,7 @@ hookimpl = pluggy.HookimplMarker("harness")
 _MODULES = {
     "Augmentation": "api.method",
     "Batch": "api.batch",
+    "BoardRow": "analysis.summary",
     "Choices": "api.search_space",
     "Cofinetuning": "api.method",
     "Exported": "export.exporting",
@@ -69,7 +73,9 @@ _MODULES = {
     "Search": "api.search_space",
     "Stage": "api.method",
     "Step": "api.method",
+    "Suite": "resolution.suite",
     "SuiteResult": "workflow.suite_run",
+    "Summary": "analysis.summary",
     "TaskInfo": "api.method",
     "UserError": "api.errors",
     "export_student": "export.exporting",

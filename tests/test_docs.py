@@ -225,6 +225,11 @@ def test_printed_metric_is_the_mean_recall(folder):
     assert values == {"balanced": 0.75}
 
 
+def test_printed_engine_is_that_whose_types_are_checked(folder):
+    source = (ROOT / "tests" / "support" / "typed_plugin.py").read_text(encoding="utf-8")
+    assert (folder / "deadline_engine.py").read_text().partition("Interrupted\n\n\n")[2] in source
+
+
 def test_printed_engine_stops_before_the_deadline_and_continues(folder, small, monkeypatch):
     def run(end):
         monkeypatch.setenv("SLURM_JOB_END_TIME", end)

@@ -6,7 +6,8 @@ from website.repository_files import ROOT
 
 PYTHON = """# Use from Python: reference
 
-What `import harness` offers to programs and notebooks. [Use from Python](../python.md) has examples.
+What `import harness` offers to programs and notebooks, and the results and suites that plugins receive.
+[Use from Python](../python.md) and [Writing a plugin](../plugins.md) have examples.
 
 """
 
@@ -22,6 +23,9 @@ PROGRAM_NAMES = (
     "export_student",
     "Exported",
     "tabular_task",
+    "Suite",
+    "Summary",
+    "BoardRow",
 )
 
 PLUGIN_MODULES = ("harness.plugin_host.hookspecs", "harness.testing")

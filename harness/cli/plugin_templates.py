@@ -54,11 +54,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
-from harness.testing.conformance import resolve_methods
+from harness.testing import check_method, load_plugin, loss_terms, tiny_batch, tiny_model
 
-PLUGIN = @PLUGIN@
-(METHOD,) = resolve_methods(PLUGIN)
+METHOD = load_plugin(@PLUGIN@).methods["@NAME@"]
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "token_classification", "qa"])
@@ -126,16 +124,15 @@ def harness_register_tasks(register: Callable[[Task], None]) -> None:
 
 TASK_TEST = '''"""The data of @NAME@."""
 
-from harness.plugin_host.host import Host
+from harness.testing import load_plugin
 
-PLUGIN = @PLUGIN@
+TASK = load_plugin(@PLUGIN@).tasks["@NAME@"]
 
 
 def test_the_splits_have_examples_of_both_classes():
-    task = Host.create([PLUGIN]).tasks["@NAME@"]
-    splits = task.load(None)
+    splits = TASK.load(None)
     assert set(splits.train["label"]) == set(splits.validation["validation"]["label"]) == {0, 1}
-    assert task.labels == ("negative", "positive")
+    assert TASK.labels == ("negative", "positive")
 '''
 
 TASK_README = """# @NAME@

@@ -31,6 +31,14 @@ DEFAULTS: Mapping[str, Sequence[str]] = {
 }
 """Kind of task -> the values that are computed if the declaration names none; the first one is the score."""
 
+
+def values_of(metrics: Collection[str]) -> frozenset[str] | None:
+    """Return the values that built-in metrics return; None if they depend on the examples, as those for QA do."""
+    if not {"squad", "squad_v2"}.isdisjoint(metrics):
+        return None
+    return frozenset(value for kind in VALUES.values() for value, metric in kind.items() if metric in metrics)
+
+
 ERRORS = frozenset({"mse", "mae"})
 """Values of which less is better. They are no shares, and boards show them as they are."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from harness.api.errors import Problem, UserError
+from harness.planning.plugin_tasks import load_splits
 from harness.storage.derived_values import derived, forget
 from harness.storage.frozen_model import FrozenModel
 from harness.storage.plan_file import DataReport
@@ -36,7 +37,8 @@ def splits_of(task: Task, suite: Suite) -> Splits:
         UserError: the data cannot be loaded, are invalid, or are too few for a held-out split.
     """
     limit = suite.spec.training.limit
-    examples = task.load(suite.sources.get(task.source) if task.source else None)
+    load = partial(load_splits, task) if task.name in suite.plugin_tasks else task.load
+    examples = load(suite.sources.get(task.source) if task.source else None)
     refuse_invalid(task, examples)
     selection = suite.spec.effective_selection
     return limit_splits(hold_out(task, examples, selection), train=limit.train, validation=limit.validation)

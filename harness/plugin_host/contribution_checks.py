@@ -116,6 +116,17 @@ def task_faults(task: Any) -> Iterator[str]:
         )
     if not task.metrics:
         yield f"{title}: `metrics` is empty"
+    for name, function in (("load", task.load), ("files", task.files)):
+        if name == "load" or function is not None:
+            yield from _source_function_faults(title, name, function)
+
+
+def _source_function_faults(title: str, name: str, function: Any) -> Iterator[str]:
+    """Yield the problems of a function of a task's source."""
+    if not callable(function):
+        yield f"{title}: {name} is {_format(function)}; expected a function of the source"
+    elif not _takes(function, 1):
+        yield f"{title}: {name} cannot be called as {name}(source)"
 
 
 def metric_faults(name: Any, factory: Any) -> Iterator[str]:

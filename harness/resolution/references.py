@@ -20,6 +20,7 @@ from harness.config.schema import SuiteSpec
 from harness.config.student_schema import StudentSpec
 from harness.config.training_schema import TrainingSpec
 from harness.config.yaml_tree import KeyPath
+from harness.metrics.task_metrics import values_of
 from harness.models.students import KEYWORDS, check
 from harness.plugin_host.published_sources import read_registered
 from harness.resolution.task_entries import HOW_TO_DECLARE
@@ -115,6 +116,11 @@ def _known_metrics(task: Task, path: KeyPath, host: Host, diagnostics: Diagnosti
         if name not in host.metrics:
             message = f"unknown metric {name!r} of task {task.name!r}: no plugin registers it"
             diagnostics.add(path, f"{message}; {nearest(name, host.metrics)}{broken_plugins(host)}")
+    built_in = all(name in host.metrics and host.is_shipped("metric", name) for name in task.metrics)
+    values = values_of(task.metrics) if built_in else None
+    if values is not None and task.score not in values:
+        message = f"task {task.name!r}: none of its metrics returns the score {task.score!r}"
+        diagnostics.add(path, f"{message}; {nearest(task.score, values)}")
 
 
 def broken_plugins(host: Host) -> str:

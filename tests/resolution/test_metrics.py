@@ -8,7 +8,7 @@ from harness.api.task import Task
 
 @hookimpl
 def harness_register_tasks(register):
-    register(Task("odd", "classification", None, ("accuracy", "acuracy", "f9"), "accuracy", labels=("a", "b")))
+    register(Task("odd", "classification", print, ("accuracy", "acuracy", "f9"), "accuracy", labels=("a", "b")))
 """
 REGISTER = """
 @hookimpl
@@ -30,3 +30,10 @@ def test_unknown_metrics_suggest_a_similar_name(suite_problems, write):
 def test_metrics_of_the_same_plugin_are_known(suite_problems, write):
     write(PLUGIN + REGISTER, "odd.py")
     assert suite_problems(GOOD.replace("[sst2, rte]", "[sst2, odd]") + "plugins: [odd.py]\n") == []
+
+
+def test_a_score_that_no_built_in_metric_returns_is_an_error(suite_problems, write):
+    plugin = PLUGIN.replace('("accuracy", "acuracy", "f9"), "accuracy"', '("accuracy", "f1_macro"), "f1_micro"')
+    write(plugin, "odd.py")
+    (reported,) = suite_problems(GOOD.replace("[sst2, rte]", "[sst2, odd]") + "plugins: [odd.py]\n")
+    assert "task 'odd': none of its metrics returns the score 'f1_micro'; did you mean 'f1_macro'?" in reported

@@ -4,6 +4,7 @@ import pytest
 
 from harness.api.errors import UserError
 from harness.api.task import Task
+from harness.metrics import task_metrics
 from harness.metrics.task_metrics import VALUES
 from harness.metrics.task_scores import values_of
 from harness.plugin_host.host import Host
@@ -116,6 +117,7 @@ def test_the_two_examples_are_right_for_every_kind_of_task(kind):
         predictions, references = plugin_probes._two_examples(task)
         values = values_of(name, Host.create().metrics[name](), predictions, references)
         assert values[value] == pytest.approx({"mse": 0, "mae": 0}.get(value, 100 if kind == "qa" else 1))
+        assert task_metrics.values_of((name,)) == (None if kind == "qa" else values.keys())
 
 
 def test_widths_stay_equal_or_different():

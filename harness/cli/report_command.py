@@ -74,12 +74,15 @@ def _matching(name: str) -> list[Path]:
 
 
 def _print_report(folder: Path, host: Host, format: str | None) -> None:
+    from harness.api.errors import UserError
     from harness.cli.board_view import print_report
     from harness.reporting import report
 
     written = report(folder, host)
     if format is None:
         print_report(written)
+    elif format not in written.texts:
+        raise UserError(f"--format: the format {format!r} failed; see the warning above")
     else:
         typer.echo(written.texts[format], nl=False)
 

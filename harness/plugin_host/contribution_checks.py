@@ -150,6 +150,8 @@ def reporter_faults(name: Any, reporter: Any) -> Iterator[str]:
         yield f"format {name!r}: the name is a file extension; allowed: lower-case letters and digits"
     if not callable(reporter):
         yield f"format {name!r}: {_format(reporter)} is not callable; register a function of harness.api.report.Content"
+    elif not _takes(reporter, 1):
+        yield f"format {name!r} must take one argument, a harness.api.report.Content"
 
 
 def backend_faults(name: Any, backend: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from harness import plots
 from harness.analysis import speed_up
 from harness.analysis.aggregate import summarize
+from harness.api.errors import UserError, describe
 from harness.api.report import Content
 from harness.plugin_host.host import Host
 from harness.reporting import best_models, file_manifest, page, sections
@@ -18,6 +20,8 @@ from harness.reporting.latency import latency_tables
 from harness.reporting.written_report import Report
 from harness.storage.latency_records import LatencyRecord
 from harness.storage.store import Store
+
+log = logging.getLogger("harness")
 
 LATENCY_FILES = ("latency.md", "latency.csv")
 
@@ -32,12 +36,13 @@ def write(folder: Path, host: Host | None = None) -> Report:
             link is in the way. The existing files are then left unchanged.
     """
     store, host = Store.existing(folder), host or Host.reporting()
-    summary, reporters = summarize(store, with_examples=True), host.reporters
-    content = Content(summary, build(summary), sections.collect(host, summary), plots.draw(summary), tuple(reporters))
-    formats = {name: reporter(content) for name, reporter in reporters.items()}
+    summary = summarize(store, with_examples=True)
+    own_sections, formats = sections.collect(host, summary), tuple(host.reporters)
+    content = Content(summary, build(summary), own_sections, plots.draw(summary), formats)
+    texts = _texts(content, host)
     index, details = page.page(content, store)
     detail_files = {f"{page.FOLDER}/{name}": partial(details.text, name) for name in details.names}
-    files: dict[str, file_manifest.Content] = {f"leaderboard.{name}": text for name, text in formats.items()}
+    files: dict[str, file_manifest.Content] = {f"leaderboard.{name}": text for name, text in texts.items()}
     files["index.html"] = index
     files |= _latency_texts(summary.measurements, summary.plan.suite)
     files |= {
@@ -47,7 +52,32 @@ def write(folder: Path, host: Host | None = None) -> Report:
     pointers = best_models.files(store, summary)
     file_manifest.replace(store.folder, {**detail_files, **files, **pointers})  # the page loads the details
     paths = tuple(store.folder / name for name in files)
-    return Report(content.board, formats["md"], paths, tuple(content.sections), formats)
+    return Report(content.board, texts["md"], paths, tuple(content.sections), texts)
+
+
+def _texts(content: Content, host: Host) -> dict[str, str]:
+    """Return format -> text. A format of a plugin that fails is logged and left out, except ``md``.
+
+    Raises:
+        UserError: a plugin provides ``md``, and fails.
+    """
+    texts: dict[str, str] = {}
+    for name, reporter in host.reporters.items():
+        try:
+            text: object = reporter(content)
+            if not isinstance(text, str):
+                raise TypeError(f"expected a text, got a {type(text).__name__}")
+        except (Exception, SystemExit) as error:
+            if host.is_shipped("format", name):
+                raise
+            message = f"format {name!r} of {host.origin_of('format', name)} failed: {describe(error)}"
+            if name == "md":
+                raise UserError(message) from error
+            log.warning("%s", message)
+            log.debug("the plugin's traceback", exc_info=True)
+        else:
+            texts[name] = text
+    return texts
 
 
 def write_latency(folder: Path) -> tuple[Path, ...]:

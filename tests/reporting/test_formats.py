@@ -169,6 +169,7 @@ def test_damaged_old_board_is_replaced(folder, text):
     [
         ('"a/b"', "str", "the name is a file extension; allowed: lower-case letters and digits"),
         ('"txt"', "3", "int '3' is not callable; register a function of harness.api.report.Content"),
+        ('"txt"', "lambda: ''", "format 'txt' must take one argument, a harness.api.report.Content"),
     ],
 )
 def test_invalid_format_is_refused(tmp_path, name, reporter, words):
@@ -176,6 +177,26 @@ def test_invalid_format_is_refused(tmp_path, name, reporter, words):
     (tmp_path / "bad.py").write_text(source)
     with pytest.raises(UserError, match=words):
         Host.reporting([tmp_path / "bad.py"])
+
+
+@pytest.mark.parametrize(
+    ("reporter", "words"),
+    [
+        ("lambda content: content.summary.students[99].label", "IndexError: tuple index out of range"),
+        ("lambda content: None", "TypeError: expected a text, got a NoneType"),
+    ],
+)
+def test_a_format_that_fails_is_left_out_with_a_warning(folder, tmp_path, monkeypatch, capsys, caplog, reporter, words):
+    (tmp_path / "bad.py").write_text(PLUGIN.split("lambda")[0] + f"{reporter})\n")
+    assert run(monkeypatch, "report", folder, "--plugin", tmp_path / "bad.py") == 0
+    assert f"format 'txt' of {tmp_path / 'bad.py'} failed: {words}" in caplog.text
+    assert (folder / "leaderboard.md").exists()
+    assert not (folder / "leaderboard.txt").exists()
+    assert run(monkeypatch, "report", folder, "--plugin", tmp_path / "bad.py", "--format", "txt") == 2
+    assert "--format: the format 'txt' failed" in capsys.readouterr().err
+    (tmp_path / "bad.py").write_text(PLUGIN.replace('"txt"', '"md"').split("lambda")[0] + f"{reporter})\n")
+    with pytest.raises(UserError, match=f"format 'md' of .*bad.py failed: {words}"):
+        report(folder, Host.reporting([tmp_path / "bad.py"]))
 
 
 def test_format_of_a_named_plugin_overrides_the_shipped_one_but_no_other_named_one(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -137,12 +138,16 @@ class Host:
         origins = [*(self.origin_of("format", name) for name in self.reporters), *(s.plugin_name for s in sections)]
         return all(self._ranks.get(origin) == discovery.SHIPPED for origin in origins)
 
-    def add_observer(self, observer: object) -> None:
-        """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`."""
-        problems = hook_problems(observer, type(observer).__name__)
-        if problems:
+    def add_observer(self, observer: object, title: str = "") -> None:
+        """Register an object whose methods marked with `hookimpl` are called from now on. Raises `UserError`.
+
+        `title`: what messages call it; by default the name of its class.
+        """
+        title = title or f"the observer {type(observer).__name__}"
+        if problems := hook_problems(observer, title):
             raise UserError(*problems)
-        self._manager.register(observer)
+        number = next(n for n in count(1) if not self._manager.has_plugin(_numbered(title, n)))
+        self._manager.register(observer, _numbered(title, number))
 
     def validate(self, suite: Suite) -> list[Problem]:
         """Return the problems that plugins find in a suite, and those of hooks that fail.
@@ -218,3 +223,7 @@ class Host:
             self._origins[contribution.key] = discovered.origin
             getattr(self, contribution.kind.attribute)[contribution.name] = contribution.value
             getattr(info, contribution.kind.attribute).append(contribution.name)
+
+
+def _numbered(title: str, number: int) -> str:
+    return f"{title} ({number})" if number > 1 else title

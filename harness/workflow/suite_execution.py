@@ -146,8 +146,10 @@ class SuiteExecution:
         The events go to `observers`, trackers and plugins that observe; the end of the suite also after an exception.
         `say` receives lines about waiting and measuring.
         """
-        for observer in [*observers, *self._trackers]:
+        for observer in observers:
             self.host.add_observer(observer)
+        for title, tracker in self._trackers.items():
+            self.host.add_observer(tracker, title)
         name, folder = self.plan.spec.name, str(self.store.folder)
         missing = len(self.runs.missing)
         started = SuiteStarted(name, folder, missing, len(self.runs.done), self.file.command, self._settings())

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from harness.plugin_host.host import Host
 
 
-def create(names: Iterable[str], host: Host, folder: Path) -> list[object]:
-    """The trackers with these names, each once, as observers. Each may write to the folder with its name in `folder`.
+def create(names: Iterable[str], host: Host, folder: Path) -> dict[str, object]:
+    """The trackers with these names, each once, as observers: what messages call it -> the observer.
+
+    Each may write to the folder with its name in `folder`.
 
     Raises:
         UserError: there is no such tracker, a package that it needs is missing, its factory fails, or what that returns
             is no observer.
     """
     problems: list[Problem] = []
-    created: list[object] = []
+    created: dict[str, object] = {}
     for name in dict.fromkeys(names):
         if name not in host.trackers:
             problems.append(Problem(f"unknown tracker {name!r}; {nearest(name, host.trackers)}", "--track"))
@@ -33,7 +35,7 @@ def create(names: Iterable[str], host: Host, folder: Path) -> list[object]:
             problems.append(Problem(f"tracker {name!r} cannot be created: {describe(error)}", _origin(host, name)))
         else:
             problems += _observer_problems(observer, name, _origin(host, name))
-            created.append(observer)
+            created[f"tracker {name!r} of {host.origin_of('tracker', name)}"] = observer
     if problems:
         raise UserError(*problems)
     return created

@@ -500,7 +500,7 @@ def test_observer_exceptions_are_logged_once_and_not_raised(caplog):
         host.notify("harness_step", STEP)
     assert first.events == last.events == bad.events == [STEP, STEP]
     (record,) = caplog.records
-    assert "observer is broken" in record.getMessage()
+    assert "harness_step failed in the observer Observer (2): ValueError: observer is broken" in record.getMessage()
 
 
 def test_observer_with_a_misspelled_hook():

@@ -40,8 +40,8 @@ def started(folder):
 
 
 def open_tracker(host, name, folder):
-    for observer in suite_trackers.create([name], host, folder / "tracking"):
-        host.add_observer(observer)
+    for title, observer in suite_trackers.create([name], host, folder / "tracking").items():
+        host.add_observer(observer, title)
     host.notify("harness_suite_started", started(folder))
 
 
@@ -106,7 +106,7 @@ def test_a_json_line_of_any_length_is_written_at_once(host, tmp_path, monkeypatc
         return File() if buffering == 0 else io.TextIOWrapper(io.BufferedWriter(File()), encoding, line_buffering=True)
 
     monkeypatch.setattr(Path, "open", opened)
-    (tracker,) = suite_trackers.create(["json"], host, tmp_path)
+    (tracker,) = suite_trackers.create(["json"], host, tmp_path).values()
     for length in (10, 9_000, 100_000):
         tracker.write("note", {"text": "ä" * length})
     assert [len(json.loads(line)["text"]) for line in written] == [10, 9_000, 100_000]
@@ -255,6 +255,22 @@ def test_an_exception_of_a_tracker_harms_no_run(host, tmp_path, caplog):
     train(host, tmp_path)
     assert caplog.text.count("the server is gone") == 1
     assert "run_finished" in (tmp_path / "tracking/json/events.jsonl").read_text()
+
+
+def test_a_warning_of_a_tracker_names_it_and_its_plugin(host, tmp_path, caplog):
+    class Broken(Bare):
+        def log(self, run, values, step):
+            raise OSError("the server is gone")
+
+        start_run = end_run = end_suite = lambda self, *values: None
+        start_suite = end_suite
+
+    for name in ("mine", "yours"):
+        host.trackers[name], host._origins["tracker", name] = lambda folder: RunObserver(Broken(folder)), f"{name}.py"
+        open_tracker(host, name, tmp_path)
+    train(host, tmp_path)
+    for name in ("mine", "yours"):
+        assert f"harness_step failed in tracker '{name}' of {name}.py: OSError: the server is gone" in caplog.text
 
 
 def refuse(folder):

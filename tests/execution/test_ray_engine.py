@@ -12,6 +12,11 @@ import pytest
 import torch
 
 from harness import hookimpl
+from harness.execution.ray_engine import cluster, worker
+from harness.execution.ray_engine.cluster import WorkerResources
+from harness.execution.ray_engine.tasks import Tasks
+from harness.execution.ray_engine.transport import Roots
+from harness.planning import graph_builder
 from tests.conftest import SmallSuite
 from tests.execution.test_text_students import WORDS, pretrained
 from tests.support import ray_cluster  # before ray: it sets the environment that ray reads
@@ -216,6 +221,25 @@ def test_two_nodes_without_common_folders_give_the_bits_of_the_local_engine(smal
     assert all(step % 10 == 0 for step in resumed)
     assert copies[1].read_bytes() == (teacher / "model.safetensors").read_bytes()
     assert not list((small.store().folder / "checkpoints").glob("*"))
+
+
+def test_a_job_on_a_gpu_gets_a_process_of_its_own(small, tmp_path, monkeypatch):
+    """A process keeps the GPU that it used first. Ray may give another one to its next job."""
+
+    def gpu_and_process(payload, versions, assignment, mailbox):
+        import os
+
+        return os.environ["CUDA_VISIBLE_DEVICES"], os.getpid()
+
+    monkeypatch.setattr(worker, "work", gpu_and_process)
+    job, *_ = graph_builder.build(plan := small.plan("methods=[finetune]", "seeds=[1]"), plan.runs).jobs
+    artifacts, resources = {artifact.key: artifact for artifact in job.artifacts}, WorkerResources(1, 1.0)
+    with ray_cluster.node_with_gpus(2) as address, cluster.connected(address, resources, None) as ray:
+        roots = Roots(tmp_path / "results", tmp_path / "cache")
+        tasks = Tasks(ray, None, None, artifacts, {}, 1, resources, 0, "mark", roots)
+        used = [ray.get(tasks.start(attempt, job, job.artifacts)) for attempt in range(3)]
+    assert {gpu for gpu, _ in used} <= {"0", "1"}
+    assert len({process for _, process in used}) == 3
 
 
 def kill_workers(cache, job):

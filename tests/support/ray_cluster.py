@@ -35,6 +35,25 @@ def two_nodes(folder):
         cluster.shutdown()
 
 
+@contextmanager
+def node_with_gpus(count):
+    """Start a cluster of one node that is said to have GPUs, and yield its address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    try:
+        cluster.add_node(
+            num_cpus=count,
+            num_gpus=count,
+            node_ip_address="127.0.0.1",
+            object_store_memory=100_000_000,
+            include_dashboard=False,
+        )
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
 HOLD = """
 import sys
 import ray

@@ -18,6 +18,9 @@ from harness.storage import checksums
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit the threads of a process when it imports torch and numpy."""
 
+UNLIMITED = 0
+"""`max_calls` of a task whose process executes any number of tasks."""
+
 
 @dataclass
 class Tasks:
@@ -69,7 +72,10 @@ class Tasks:
             sent=dict(self._sent),
         )
         memory = 0 if self.resources.gpus else min(job.resources.memory_bytes, self.memory)
-        task = self.ray.remote(worker.work).options(
+        # A process that has used a GPU keeps it, whichever ray gives to its next task: each task gets a process of its
+        # own. ray arranges this by itself only if `num_gpus` is given to `remote`, and not to `options`.
+        calls = 1 if self.resources.gpus else UNLIMITED
+        task = self.ray.remote(max_calls=calls)(worker.work).options(
             name=job.title,
             num_cpus=self.resources.cpus,
             num_gpus=self.resources.gpus,

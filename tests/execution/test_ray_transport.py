@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset, load_from_disk
 
 from harness.api.errors import UserError
@@ -455,6 +456,25 @@ def test_an_engine_that_does_not_exist_and_options_of_another_are_refused():
         engine_of(RunOptions("rya"), host)
     with pytest.raises(UserError, match="--address: the local engine has no such option; add --engine ray"):
         engine_of(RunOptions("local", address="127.0.0.1:1"), host)
+
+
+@pytest.mark.parametrize("gpus", [1.5, -1.0, float("nan"), float("inf")])
+def test_a_number_of_gpus_that_ray_does_not_give_is_refused(gpus):
+    with (
+        pytest.raises(UserError, match="--gpus-per-worker: expected a share of one GPU"),
+        cluster.connected(None, WorkerResources(1, gpus), None),
+    ):
+        pass
+
+
+def test_workers_that_share_a_gpu_leave_room_for_their_contexts(monkeypatch):
+    """What torch does not count, the CUDA context of each process, must fit beside their shares."""
+    fractions = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
+    plan = SimpleNamespace(device="cuda:1")
+    assert [worker._device(plan, assignment(gpus=gpus)) for gpus in (0.25, 1.0)] == [torch.device("cuda:0")] * 2
+    assert fractions == [pytest.approx(0.225)]
 
 
 def test_without_ray_the_engine_names_the_command_that_installs_it(monkeypatch):

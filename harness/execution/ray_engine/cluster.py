@@ -37,8 +37,10 @@ def connected(address: str | None, resources: WorkerResources, workers: int | No
         workers: number of workers that a new cluster must have room for; default: as many as there are CPUs for.
 
     Raises:
-        UserError: ray is not installed, there is no cluster at the address, or it was lost.
+        UserError: ray is not installed, there is no cluster at the address, or it was lost; or a worker would take a
+            number of GPUs that ray does not give.
     """
+    _check_gpus(resources.gpus)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address not in ("local", "auto"):
         _check_address(address)
@@ -112,6 +114,13 @@ def _import(*, on_this_machine: bool) -> Any:
             Problem("the engine ray needs the package ray: pip install 'kd-harness[ray]'", "--engine ray")
         ) from None
     return ray
+
+
+def _check_gpus(gpus: float) -> None:
+    """Raise `UserError` unless ray can give a worker `gpus` GPUs: a share of one, or whole ones."""
+    if not (0 <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
+        message = f"expected a share of one GPU, such as 0.25, or a whole number of GPUs; got {gpus:g}"
+        raise UserError(Problem(message, "--gpus-per-worker"))
 
 
 def _check_address(address: str) -> None:

@@ -26,6 +26,7 @@ from harness.execution.ray_engine.transport import Roots
 from harness.planning import Plan
 from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob
+from harness.planning.memory_estimate import MARGIN
 from harness.plugin_host.host import Host
 from harness.storage import cache_dir, checksums, provenance
 from harness.storage.disk_errors import problem_of
@@ -133,8 +134,9 @@ def _device(plan: Plan, assignment: Assignment) -> torch.device:
     if device.type != "cuda":
         return device
     torch.cuda.set_device(0)
-    if assignment.gpus < 1:
-        torch.cuda.set_per_process_memory_fraction(assignment.gpus)  # then batches are split, and no neighbour fails
+    if assignment.gpus < 1:  # then batches are split, and no neighbour fails
+        # The margin is for what torch does not count: the CUDA context and the kernels of each process.
+        torch.cuda.set_per_process_memory_fraction(assignment.gpus * (1 - MARGIN))
     return torch.device("cuda:0")
 
 

@@ -95,6 +95,8 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
                 competing = contestants(workload, name, entry, size, setting)
                 times |= interleaved(competing, options, say=say)
                 tokens = dict.fromkeys((f"{name}: textbrewer", f"{name}: cohort"), options.runs * workload.tokens)
+                # Without the parts, whose batches and teacher outputs take memory.
+                competing = {key: competing[key] for key in tokens}
                 usage |= device_usage.of(competing, tokens, workload.device)
                 table += rows(times, name, options, setting=setting)
     return Measured(CLAIM, table, times, notes, usage=usage)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PEAK_TFLOPS: Mapping[str, Mapping[str, float]] = {
     "H100": {"bf16": 989, "fp32": 67},
     "H100 PCIe": {"bf16": 756, "fp32": 51},
+    "H100 NVL": {"bf16": 835, "fp32": 60},
     "H200": {"bf16": 989, "fp32": 67},
+    "H200 NVL": {"bf16": 835, "fp32": 60},
     "A100": {"bf16": 312, "fp32": 19.5},
     "A10": {"bf16": 125, "fp32": 31.2},
     "L4": {"bf16": 121, "fp32": 30.3},
@@ -99,8 +101,8 @@ def _peak_memory(call: Call, device: torch.device) -> int:
 
 
 def peak_flops(card: str, precision: str) -> float | None:
-    """Peak FLOP/s of a card by its name; None for one that is not in the table."""
-    words = [name for name in PEAK_TFLOPS if re.search(rf"\b{re.escape(name)}\b", card)]
+    """Peak FLOP/s of a card by its name; None for one that is not in the table, and for a part of a card (MIG)."""
+    words = [name for name in PEAK_TFLOPS if re.search(rf"\b{re.escape(name)}\b", card) and " MIG " not in card]
     return PEAK_TFLOPS[max(words, key=len)][precision] * 1e12 if words else None
 
 

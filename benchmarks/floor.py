@@ -46,6 +46,7 @@ def measure(options: Options, say: Callable[[str], None]) -> Measured:
             say(name)
             competing = contestants(workload, name, members, size)
             times |= interleaved(competing, options, say=say)
+            competing = {name: competing[name]}  # without the parts, whose batches and teacher outputs take memory
             usage |= device_usage.of(competing, {name: len(members) * workload.tokens}, workload.device)
             rows.append(row(times, name, options))
     return Measured(CLAIM, rows, times, usage=usage)

@@ -1,8 +1,11 @@
 """Options with which a benchmark takes seconds."""
 
+import weakref
+
 import pandas as pd
 import pytest
 
+from benchmarks.alone import Parts
 from benchmarks.options import Options
 from tests.support.hub_layout import write_dataset
 
@@ -13,6 +16,26 @@ REST = {"threads": 1, "seed": 1, "device": "cpu", "precision": "fp32", "data": "
 @pytest.fixture
 def options():
     return lambda **changed: Options.model_validate({**TINY, **REST, **changed})
+
+
+@pytest.fixture
+def parts_in_memory(monkeypatch):
+    """Numbers of `Parts` of a benchmark that exist when the use of the device is measured, and of those that did."""
+    made, alive = [], []
+
+    class Watched(Parts):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    def of(*_):
+        alive.append(sum(part() is not None for part in made))
+        return {}
+
+    monkeypatch.setattr("benchmarks.device_usage.of", of)
+    for module in ("floor", "brewer"):
+        monkeypatch.setattr(f"benchmarks.{module}.Parts", Watched)
+    return alive, made
 
 
 @pytest.fixture

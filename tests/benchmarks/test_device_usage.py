@@ -9,6 +9,8 @@ from benchmarks.measuring import Measured, Row, result
 from benchmarks.workload import Workload, entries, fixed_length_data
 
 CPU = torch.device("cpu")
+MIG = "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
+"""The name of a seventh of a card."""
 
 
 def test_overlapping_kernels_are_counted_once():
@@ -27,7 +29,9 @@ def test_flops_of_a_training_step():
     [
         ("NVIDIA H100 80GB HBM3", "bf16", 989),
         ("NVIDIA H100 PCIe", "bf16", 756),
+        ("NVIDIA H100 NVL", "bf16", 835),
         ("NVIDIA H200", "fp32", 67),
+        ("NVIDIA H200 NVL", "fp32", 60),
         ("NVIDIA A100-SXM4-40GB", "bf16", 312),
         ("NVIDIA L4", "bf16", 121),
         ("NVIDIA L40S", "bf16", 362),
@@ -37,7 +41,7 @@ def test_peak_flops_by_the_name_of_the_card(card, precision, tflops):
     assert device_usage.peak_flops(card, precision) == tflops * 1e12
 
 
-@pytest.mark.parametrize("card", ["NVIDIA A10G", "NVIDIA T4", "NVIDIA L400"])
+@pytest.mark.parametrize("card", ["NVIDIA A10G", "NVIDIA T4", "NVIDIA L400", MIG])
 def test_a_card_that_is_not_known_has_no_peak(card):
     assert device_usage.peak_flops(card, "bf16") is None
 

@@ -39,6 +39,12 @@ def test_both_cohorts_of_every_student_are_measured(options):
     assert said.count("repetition 1 of 1") == 4
 
 
+def test_the_memory_of_a_cohort_is_measured_without_that_of_its_parts(options, parts_in_memory):
+    floor.measure(options(), lambda line: None)
+    alive, made = parts_in_memory
+    assert (alive, len(made)) == ([0, 0], 2)
+
+
 def test_both_sides_compute_in_bf16(options, monkeypatch):
     workload = Workload(options(precision="bf16"), fixed_length_data(options()), dropout=0.0)
     dtypes = []

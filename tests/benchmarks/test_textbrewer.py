@@ -98,6 +98,12 @@ def test_both_losses_are_measured_in_every_setting(options, glue):
     assert f"{cells[0]}, {fixed}: teacher" not in measured.times
 
 
+def test_the_memory_of_both_sides_is_measured_without_that_of_the_parts(options, glue, parts_in_memory):
+    brewer.measure(options(data=glue), lambda line: None)
+    alive, made = parts_in_memory
+    assert (alive, len(made)) == ([0] * 6, 2)
+
+
 def test_too_few_examples_are_an_error(options, glue):
     with pytest.raises(UserError, match="has 20 training examples, 24 are needed"):
         sst2_data(options(data=glue, steps=8))

@@ -213,7 +213,8 @@ def build(
 ) -> None:
     """Build artifacts, and pass each to `finish` as it ends, with its error or None.
 
-    An exception fails the artifacts that had not ended before it.
+    An exception fails the artifacts that had not ended before it. Memory of a GPU that is not in use any more is free
+    for other processes, and for the latency measurement in a process of its own.
 
     Raises:
         Interrupted: the process was asked to stop.
@@ -238,3 +239,4 @@ def build(
         log.debug("%s failed", artifacts[0].title, exc_info=True)
         for artifact in list(remaining.values()):
             end(artifact, one_line(error))
+    devices.release_cached_memory()  # not after a fault of the device, which it would raise again

@@ -31,6 +31,12 @@ def select(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+def release_cached_memory() -> None:
+    """Return the GPU memory that torch keeps for later tensors: other processes on the card cannot use it."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def refuse_absent(device: str | None) -> None:
     """Raise `UserError` if `device` is not available on this machine. None stands for the default device."""
     if device is not None and device not in (available := there()):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.errors import describe
 from harness.api.latency_backend import Inputs
 from harness.api.lazy_torch import torch
 from harness.latency.model_inputs import accepted_inputs, select_inputs
@@ -36,7 +37,7 @@ class Onnx:
 
         provider = PROVIDERS.get(device.type)
         if provider in onnxruntime.get_available_providers():
-            return None
+            return None if device.type == "cpu" else _unusable(device)
         if device.type == "cuda":
             return (
                 f"the backend onnx needs {provider}, which the installed onnxruntime does not provide; install "
@@ -84,26 +85,51 @@ def _missing(backend: str) -> str | None:
     return f"the backend {backend} needs {', '.join(missing)}; {remedy}" if missing else None
 
 
+def _unusable(device: torch.device) -> str | None:
+    """Why ONNX Runtime cannot use `device`; None: it can. A provider that it names may fail to load its libraries."""
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", values[:1], values[1:])
+    # Versions that every ONNX Runtime reads: the defaults are those of the installed onnx, which may be newer.
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    try:
+        _session(model.SerializeToString(), device)
+    except Exception as error:  # a class of its own for each status of ONNX Runtime
+        return f"the backend onnx cannot use {device.type}: {describe(error)}; or leave 'onnx' out of latency.backends"
+    return None
+
+
+def _session(model: Path | bytes, device: torch.device) -> Any:
+    """An ONNX Runtime session of a file or a serialized model, with torch's number of threads.
+
+    Raises:
+        RuntimeError: ONNX Runtime cannot use the device.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # Threads that spin between calls would slow down the model that is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors
+    # ONNX Runtime uses TF32 by default, torch does not.
+    settings = {"device_id": str(device.index or 0), "use_tf32": "0"} if device.type == "cuda" else {}
+    session = onnxruntime.InferenceSession(model, options, providers=[(PROVIDERS[device.type], settings)])
+    if PROVIDERS[device.type] not in session.get_providers():  # it falls back to the CPU with a warning
+        raise RuntimeError(
+            f"ONNX Runtime cannot load {PROVIDERS[device.type]}; install the version of onnxruntime-gpu for torch's"
+            f" version of CUDA, {torch.version.cuda}"
+        )
+    return session
+
+
 class OnnxProgram:
     """An ONNX Runtime session with inputs in device memory and outputs in host memory."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        # Threads that spin between calls would slow down the model that is timed next.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors
-        # ONNX Runtime uses TF32 by default, torch does not.
-        settings = {"device_id": str(device.index or 0), "use_tf32": "0"} if device.type == "cuda" else {}
-        self._session = onnxruntime.InferenceSession(path, options, providers=[(PROVIDERS[device.type], settings)])
-        if PROVIDERS[device.type] not in self._session.get_providers():  # it falls back to the CPU with a warning
-            raise RuntimeError(
-                f"ONNX Runtime cannot load {PROVIDERS[device.type]}; install the version of onnxruntime-gpu for torch's"
-                f" version of CUDA, {torch.version.cuda}"
-            )
+        self._session = _session(path, device)
         self._device = device
 
     def bind(self, inputs: Inputs) -> Callable[[], Sequence[Any]]:

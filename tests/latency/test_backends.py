@@ -12,7 +12,7 @@ from harness.api.errors import UserError
 from harness.latency import model_inputs
 from harness.latency.agreement import deviation
 from harness.latency.builtin_backends import builtin
-from harness.latency.onnx import PACKAGES, OnnxProgram
+from harness.latency.onnx import PACKAGES, PROVIDERS, OnnxProgram
 from tests.support.encoder_families import tiny_encoder
 
 CPU = torch.device("cpu")
@@ -216,5 +216,14 @@ def test_onnx_that_falls_back_to_the_cpu_is_an_error(monkeypatch, tmp_path):
             return ["CPUExecutionProvider"]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
-    with pytest.raises(RuntimeError, match="cannot load CUDAExecutionProvider; install the version of onnxruntime-gpu"):
+    message = "cannot load CUDAExecutionProvider; install the version of onnxruntime-gpu"
+    with pytest.raises(RuntimeError, match=message):
         OnnxProgram(tmp_path / "model.onnx", torch.device("cuda"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert message in (BACKENDS["onnx"].obstacle(torch.device("cuda")) or ""), "before anything is trained"
+
+
+def test_a_device_that_onnx_runtime_can_use_is_no_obstacle(monkeypatch):
+    """With the provider of the CPU in the place of CUDA's."""
+    monkeypatch.setitem(PROVIDERS, "mps", "CPUExecutionProvider")
+    assert BACKENDS["onnx"].obstacle(torch.device("mps")) is None

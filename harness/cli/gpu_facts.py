@@ -41,7 +41,7 @@ class TorchCard:
         capability: compute capability, major and minor.
         total: bytes of memory.
         free: free bytes of memory; None: the card cannot be used, for the reason `error`.
-        others: processes of others on the card.
+        others: processes of others on the card; None: unknown.
     """
 
     device: str
@@ -50,7 +50,7 @@ class TorchCard:
     total: int
     free: int | None = None
     error: str | None = None
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def rows(facts: GpuFacts) -> Iterator[tuple[str, str]]:
         if not has_kernels(facts.build.architectures, card.capability):
             yield card.device, _without_kernels(facts.build, card)
         if card.free is not None:
-            yield f"processes on {card.device}", ", ".join(card.others) or "none of others"
+            yield f"processes on {card.device}", _others(card)
     yield "onnxruntime", _runtime(facts.runtime)
 
 
@@ -195,6 +195,12 @@ def _card(card: TorchCard) -> str:
     fast = card.capability >= TENSOR_CORES_FOR
     half = "bf16 and TF32" if fast else "no bf16 and no TF32: set training.precision to fp16 or fp32"
     return f"{card.name}, {memory}, compute capability {_version(card.capability)}, {half}"
+
+
+def _others(card: TorchCard) -> str:
+    if card.others is None:
+        return "unknown: nvidia-smi does not show this card, such as a part of one (MIG)"
+    return ", ".join(card.others) or "none of others"
 
 
 def _without_kernels(build: TorchBuild, card: TorchCard) -> str:

@@ -36,17 +36,17 @@ class State:
     Attributes:
         clocks: MHz by name, as far as known.
         temperatures: degrees Celsius by name, as far as known.
-        foreign: processes of others on the accelerator.
+        foreign: processes of others on the accelerator; None: unknown.
     """
 
     clocks: dict[str, float]
     temperatures: dict[str, float]
-    foreign: tuple[str, ...]
+    foreign: tuple[str, ...] | None
 
 
 def state(device: torch.device) -> State:
     """The mean clock of the CPU cores; on CUDA also clocks, temperatures and processes of the GPU."""
-    gpu = nvidia.query(_uuid(device)) if device.type == "cuda" else nvidia.Gpu()
+    gpu = nvidia.query(_uuid(device)) if device.type == "cuda" else nvidia.Gpu(foreign=())
     return State(_processor(Path("/proc/cpuinfo")) | gpu.clocks, gpu.temperatures, gpu.foreign)
 
 

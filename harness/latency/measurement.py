@@ -140,7 +140,7 @@ def measure(
         not_measured=dict(candidates.left_out),
         clocks=_pair(before.clocks, after.clocks),
         temperatures=_pair(before.temperatures, after.temperatures),
-        foreign=sorted({*before.foreign, *after.foreign}),
+        foreign=sorted({*(before.foreign or ()), *(after.foreign or ())}),
         load=load,
         provenance=origin,
     )

@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True)
 class Gpu:
-    """The state of a GPU: clocks in MHz, temperatures in degrees Celsius, and processes of others."""
+    """The state of a GPU: clocks in MHz, temperatures in degrees Celsius, and processes of others; None: unknown."""
 
     clocks: dict[str, float] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)
-    foreign: tuple[str, ...] = ()
+    foreign: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def query(gpu: str) -> Gpu:
         return Gpu()
     if element is None:
         return Gpu()
-    infos = element.iterfind("processes/process_info")
+    listed = element.find("processes")
+    infos = () if listed is None else listed.iterfind("process_info")
     processes = [(_text(info, "pid"), _text(info, "process_name")) for info in infos]
     return Gpu(
         clocks=dict(_numbers(element, CLOCKS)),
         temperatures=dict(_numbers(element, TEMPERATURES)),
-        foreign=tuple(_foreign(processes)),
+        foreign=None if listed is None else tuple(_foreign(processes)),
     )
 
 

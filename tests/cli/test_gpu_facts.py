@@ -67,6 +67,7 @@ WITHOUT_CUDA = TorchBuild("2.13.0+cpu", None, (), False)
             "79 GiB; NOT USABLE: CUDA error: out of memory",
         ),
         (replace(FACTS, cards=[replace(H100, others=("python (77)",))]), "processes on cuda:0: python (77)"),
+        (replace(FACTS, cards=[replace(H100, others=None)]), "processes on cuda:0: unknown: nvidia-smi does not show"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_remedy(facts, message):

@@ -85,7 +85,9 @@ def _memory(record: LatencyRecord) -> str:
     if record.memory_shape is None:
         return ""
     size, length = record.memory_shape
+    on_gpu = record.provenance.hardware.device == "cuda"
+    what = "allocated by torch on the device" if on_gpu else "minus that of the process with its libraries loaded"
     return (
         f" Peak memory: of inference in eager mode, weights included, at batch {size} of {length} tokens, measured in "
-        "a separate process, minus the memory of the process with its libraries loaded."
+        f"a separate process, {what}."
     )

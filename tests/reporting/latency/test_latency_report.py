@@ -338,7 +338,9 @@ def test_model_sizes_flops_memory_and_backend_deviations():
     text = markdown("demo", [record])
     assert row(text, "small", "10") == ["small", "10", "3", "123"]
     assert row(text, "onnx-int8") == ["onnx-int8", "small", "4.2", "0.031", "0.980 of 256", "0.84, 0.85"]
-    assert "at batch 8 of 32 tokens, measured in a separate process" in text
+    assert "at batch 8 of 32 tokens, measured in a separate process, minus that of the process with its" in text
+    on_gpu = markdown("demo", [latency_record(hardware=GPU, memory_shape=(8, 32))])
+    assert "measured in a separate process, allocated by torch on the device." in on_gpu
     csv_row = next(r for r in csv_rows([record]) if (r["model"], r["batch_size"]) == ("small", 8))
     assert (csv_row["flops"], csv_row["peak_memory_bytes"]) == (24 * 10**9, 123_000_000)
 

@@ -20,7 +20,7 @@ as BERT; one that shares its layers (ALBERT) takes less. The memory of the proce
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -288,15 +288,31 @@ def room(device: str, max_gb: float | None) -> int:
 
 
 def available() -> int:
-    """Return the bytes of memory that a process can use without swapping, at most the limit of its container.
+    """Return the bytes of memory that a process can use without swapping, at most the limit of its control groups.
 
     Where the system does not report available memory, this is all physical memory.
     """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    memory, meminfo = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), Path("/proc/meminfo")
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         memory = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else memory
-    if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        memory = min(memory, int(text))
-    return memory
+    return min([memory, *cgroup_limits()])
+
+
+def cgroup_limits(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Yield the memory limits in bytes of the control groups of this process: of its container, or of its Slurm job.
+
+    Args:
+        own: the file that names them, each as ``number:controllers:/path``; version 2 names no controllers.
+        root: the folder of their settings.
+    """
+    for line in own.read_text().splitlines() if own.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        folder = Path(path.lstrip("/"))
+        for part in (folder, *folder.parents):  # a group has at most the memory of those around it
+            limit = base / part / name
+            if limit.exists() and (text := limit.read_text().strip()).isdigit():
+                yield int(text)

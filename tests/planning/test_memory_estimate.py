@@ -74,6 +74,28 @@ def test_available_memory_is_the_suites_limit_or_the_free_memory(monkeypatch):
     assert memory_estimate.room("cuda:1", None) == 9_000
 
 
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/", {"memory.max": "5000"}, [5000]),  # a container
+        ("0::/slurm/job_1/step_0", {"slurm/job_1/memory.max": "4000", "slurm/memory.max": "max"}, [4000]),
+        (
+            "3:cpu,cpuacct:/slurm\n2:memory:/slurm/job_1\n0::/",  # version 1
+            {"memory/slurm/job_1/memory.limit_in_bytes": "3000", "memory/memory.limit_in_bytes": "9000"},
+            [3000, 9000],
+        ),
+        ("0::/other", {"slurm/memory.max": "1"}, []),
+    ],
+)
+def test_memory_is_limited_by_the_control_groups_of_the_process(tmp_path, own, limits, expected):
+    (names := tmp_path / "cgroup").write_text(f"{own}\n")
+    for name, text in limits.items():
+        (path := tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    assert list(memory_estimate.cgroup_limits(names, tmp_path / "fs")) == expected
+    assert list(memory_estimate.cgroup_limits(tmp_path / "missing", tmp_path / "fs")) == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads resident memory from /proc")
 @pytest.mark.parametrize(
     ("methods", "teacher", "student", "precision", "batch"),

@@ -22,7 +22,7 @@ def check(failed: str, reason: str) -> None:
         failed: the title of what has failed.
         reason: its error.
     """
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return
     try:
         torch.cuda.synchronize()

@@ -126,7 +126,8 @@ def observe_attention(configs: Sequence[PretrainedConfig], observer: Observer) -
     """
     _register()
     before = [config._attn_implementation for config in configs]
-    token, cudnn = _observer.set(observer), torch.backends.cuda.cudnn_sdp_enabled()
+    token = _observer.set(observer)
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         for config in configs:

@@ -33,7 +33,7 @@ def select(device: torch.device) -> None:
 
 def release_cached_memory() -> None:
     """Return the GPU memory that torch keeps for later tensors: other processes on the card cannot use it."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

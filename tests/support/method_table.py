@@ -110,6 +110,11 @@ DESCRIPTIONS = {
         "A",
         "torchdistill",
     ),
+    "dkd": Description(
+        "predictions, split into the label's class against the others and the others among each other",
+        f"Zhao et al. 2022, {_arxiv('2203.08679')}",
+        "A R",
+    ),
     "ckd": Description(
         "predictions; cosines and angles between words and between layers",
         f"Park et al. 2021, {_arxiv('2109.08359')}",

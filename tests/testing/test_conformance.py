@@ -46,7 +46,10 @@ if NIGHTLY:  # the formulas of these are in tests/reference
         ("tinybert", {"attention_loss": "cosine", "mapping": "last"}),
     ]
 
-REFUSED = {name: {"token_classification", "qa"} for name in ("ad_kd", "rl_kd", "temporal_ensembling")}
+REFUSED = {
+    **{name: {"token_classification", "qa"} for name in ("ad_kd", "rl_kd", "temporal_ensembling")},
+    "dkd": {"regression"},
+}
 """Kinds of tasks that a method refuses."""
 
 ALWAYS_APPLICABLE = {

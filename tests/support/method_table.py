@@ -145,6 +145,11 @@ DESCRIPTIONS = {
         "M",
         "TextBrewer (loss `hidden_mse`), torchdistill",
     ),
+    "ted": Description(
+        "labels; then labels through a filter of each layer; then filtered hidden states, predictions",
+        f"Liang et al. 2023, {_arxiv('2210.01351')}",
+        "A M",
+    ),
     "bert_emd": Description(
         "attention scores and hidden states of all pairs of layers, by optimal transport; embeddings, predictions",
         f"Li et al. 2020, {_arxiv('2010.06133')}",

@@ -69,16 +69,18 @@ def run(
     out: Annotated[Path, typer.Option(help="output folder")] = HERE / "results",
 ) -> None:
     """Run a benchmark, print the ratios, and write them to OUT/BENCHMARK-STUDENTS.json and .md."""
+    import torch
     from pydantic import ValidationError
 
     from benchmarks.options import Options
     from harness.api.errors import UserError
-    from harness.planning import refuse_absent
+    from harness.planning import devices
 
     arguments = {key: value for key, value in locals().items() if key in Options.model_fields}
     try:
         options = Options.model_validate({**arguments, "students": students.split(",")})
-        refuse_absent(options.device)
+        devices.refuse_absent(options.device)
+        devices.select(torch.device(options.device))
         measured = measure(benchmark, options)
     except ValidationError as error:
         raise typer.BadParameter(option_errors(error)) from error

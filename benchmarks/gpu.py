@@ -72,17 +72,19 @@ def run(
 
 def _options(arguments: Mapping[str, Any]) -> Options:
     """The options of all benchmarks from the arguments of `run`. Raises `BadParameter` for an invalid one."""
+    import torch
     from pydantic import ValidationError
 
     from benchmarks.options import Options
     from harness.api.errors import UserError
-    from harness.planning import refuse_absent
+    from harness.planning import devices
 
     fixed = {"runs": 6, "repetitions": 7, "threads": None, "seed": 1, "tokenizer": None}
     chosen = {name: value for name, value in arguments.items() if name in Options.model_fields}
     try:
         options = Options.model_validate({**fixed, **chosen, "students": arguments["names"]})
-        refuse_absent(options.device)
+        devices.refuse_absent(options.device)
+        devices.select(torch.device(options.device))
     except ValidationError as error:
         raise typer.BadParameter(option_errors(error)) from error
     except UserError as error:

@@ -19,6 +19,9 @@ def test_a_suite_runs_and_another_seed_reads_cached_outputs(small, device):
     assert len(records) == 4
     assert {record.provenance.hardware.name for record in records} == {torch.cuda.get_device_name(0)}
     assert all(0 <= record.score <= 1 for record in records)
+    forwards = {record.seed: record.cost.teacher_forwards for record in records if record.method == "tinybert"}
+    assert forwards[1] > 0
+    assert forwards[2] == 0
 
 
 @pytest.mark.gpu

@@ -89,4 +89,6 @@ def _stored(store: Store, models: Candidates, wanted: Mapping[str, Any]) -> Late
     )
     if present != record:
         store.save_latency(present)
+    if record.key != key:
+        store.remove_latency(record.key)  # else the board would show the measurement twice
     return present

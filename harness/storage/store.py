@@ -252,6 +252,10 @@ class Store:
         """Save a latency measurement, which replaces one with the same key."""
         record_files.write(self.folder / "latency" / f"{record.key}.json", record)
 
+    def remove_latency(self, key: str) -> None:
+        """Remove a latency measurement, if there is one."""
+        (self.folder / "latency" / f"{key}.json").unlink(missing_ok=True)
+
     def tuning(self, key: str) -> TuningRecord | None:
         """Return the record of a finished tuning; None if it is not finished."""
         return record_files.read_named(self.folder / "tuning" / f"{key}.json", TuningRecord)

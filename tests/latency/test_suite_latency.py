@@ -101,6 +101,7 @@ def test_a_measurement_is_found_by_other_names_of_its_models(small, harness, ref
     refuse_to_measure()
     assert harness("run", "small.yaml", settings=renamed(small)) == 0, harness.err
     assert "0 of 1 runs to train" in harness.err
+    assert store.latency_keys() == [measured.key], "a measurement of an older version is replaced"
     record = store.latency(measured.key)
     assert [(model.name, model.of) for model in record.models] == [
         ("best", None),

@@ -168,6 +168,7 @@ class Estimate:
         examples_freedom: degrees of freedom of the example variances.
         over: the components that are known; None if none is, so there is no interval.
         credit: the factor of z^2 L that is subtracted from t^2 s^2: 1, or `credit(f)` for intervals of scores.
+        repeated: the error is unknown because the difference is the same with every seed: see `of_difference`.
     """
 
     mean: float
@@ -176,6 +177,7 @@ class Estimate:
     examples_freedom: float
     over: Over | None
     credit: float = 1.0
+    repeated: bool = False
 
     def __neg__(self) -> Estimate:
         return replace(self, mean=-self.mean)
@@ -202,11 +204,6 @@ class Estimate:
     def clear(self) -> bool:
         """Whether the 95 % interval is known and excludes 0."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
-
-    @property
-    def repeated(self) -> bool:
-        """Whether the error is unknown because nothing varies: see `of_difference`."""
-        return self.over is None and bool(self.variances.total <= (NEGLIGIBLE * self.mean) ** 2)
 
     @property
     def multiplier(self) -> float:
@@ -321,7 +318,7 @@ def of_difference(estimate: Estimate, size: float) -> Estimate:
     if abs(estimate.mean) <= least:
         return replace(estimate, mean=0.0)
     if estimate.over == "seeds" and estimate.variances.total <= least**2:
-        return replace(estimate, over=None)
+        return replace(estimate, over=None, repeated=True)
     return estimate
 
 

@@ -75,7 +75,7 @@ def within(rows: Mapping[RowName, Scores], collapsed: Collection[RowName] = ()) 
 
 def _unknown(difference: Difference) -> Difference:
     """The difference without a known error."""
-    return Difference(*(replace(estimate, over=None) for estimate in difference))
+    return Difference(*(replace(estimate, over=None, repeated=False) for estimate in difference))
 
 
 def _unsampled(rows: Mapping[RowName, Scores]) -> Iterator[RowName]:
@@ -179,7 +179,7 @@ class _Scope:
             compared = {row: scores for row, scores in self.rows.items() if self.place[row] in places}
             self.unsampled[places] = frozenset(_unsampled(compared))
         found = effect(ours, theirs)
-        return found if self.unsampled[places].isdisjoint(rows) else replace(found, over=None)
+        return found if self.unsampled[places].isdisjoint(rows) else replace(found, over=None, repeated=False)
 
 
 def _pair(ours: Scores, theirs: Scores) -> bool:

@@ -47,7 +47,7 @@ class Comparison:
         """Why it is not tested; empty if it is."""
         if self.p is not None:
             return ""
-        return f"{' and '.join(self.unsampled)} without usable predictions" if self.unsampled else REPEATED
+        return REPEATED if self.difference.repeated else f"{' and '.join(self.unsampled)} without usable predictions"
 
     @property
     def distinguished(self) -> bool:

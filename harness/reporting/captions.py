@@ -28,7 +28,7 @@ def group(summary: Summary) -> str:
     if untested:
         text += f"; {', '.join(untested)}: not tested against any row, for want of usable predictions"
     for pair in summary.comparisons:
-        if pair.difference.repeated and not pair.unsampled:
+        if pair.difference.repeated:
             text += f"; {' and '.join(pair.labels)} on {pair.student}: not tested, since {pair.untested}"
     ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
     if any(

@@ -78,6 +78,8 @@ def test_a_row_without_resampled_scores_is_not_tested():
     lacking = compared({**rows, "b": [resampled(rows["b"][0], 30.0)], "c": [resampled(rows["c"][0], 30.0)]})
     assert [pair.unsampled for pair in lacking] == [("a",), ("a",), ()]
     assert [(pair.p, pair.difference.low, pair.difference.p) for pair in lacking[:2]] == [(None, None, None)] * 2
+    assert [pair.difference.repeated for pair in lacking] == [False] * 3, "there is one reason, the missing predictions"
+    assert lacking[0].untested == "a without usable predictions"
     assert lacking[1].difference.mean == whole[1].difference.mean
     assert top_group("a", lacking) == {"a", "b", "c"}
     assert lacking[2].difference.p == whole[2].difference.p

@@ -20,14 +20,20 @@ warning. An untrained model's outputs are near 0, most within 1, and a step move
 
 
 def warnings(
-    reports: Mapping[str, DataReport], truncated: Mapping[str, Iterable[TruncatedTexts]] | None = None
+    reports: Mapping[str, DataReport],
+    truncated: Mapping[str, Iterable[TruncatedTexts]] | None = None,
+    *,
+    max_length: str = "`training.max_length`",
 ) -> list[str]:
     """Return what a user should know of the data before the training, a line for each case.
 
-    `truncated`: see `Plan.truncated`; None: it is not known.
+    Args:
+        reports: task -> what is known of its data.
+        truncated: see `Plan.truncated`; None: it is not known.
+        max_length: the name of the setting that truncates.
     """
     overlaps = [f"training and validation texts overlap: {overlap}" for overlap in overlapping(reports)]
-    return [*overlaps, *unscaled(reports), *_truncations(truncated or {})]
+    return [*overlaps, *unscaled(reports), *_truncations(truncated or {}, max_length)]
 
 
 def overlapping(reports: Mapping[str, DataReport]) -> list[str]:
@@ -57,12 +63,13 @@ def _far(labels: LabelScale) -> bool:
     return max(abs(labels.mean), labels.deviation) > LARGEST or 0 < labels.deviation < LEAST
 
 
-def _truncations(truncated: Mapping[str, Iterable[TruncatedTexts]]) -> Iterator[str]:
+def _truncations(truncated: Mapping[str, Iterable[TruncatedTexts]], max_length: str) -> Iterator[str]:
     """Yield a line for each tokenization of a task that truncates more than `TRUNCATED` of a split's texts."""
     for task, entries in truncated.items():
         for entry in entries:
             if any(count > TRUNCATED * entry.examined[split] for split, count in entry.longer.items()):
-                yield f"{task}: texts are truncated: {_longer(entry)}; raise `training.max_length` to keep them whole"
+                remedy = f"raise {max_length} to keep them whole"
+                yield f"{task}: texts are truncated: {_longer(entry)}; {remedy}"
 
 
 def _longer(entry: TruncatedTexts) -> str:

@@ -78,21 +78,24 @@ def distill_model(options: DistillOptions) -> int:
         max_parameters=None if options.max_params is None else count(options.max_params, "--max-params"),
         budget=duration(options.budget, "--budget"),
     )
-    failures: list[SuiteResult] = []
+    rungs: list[SuiteResult] = []
 
     def execute(suite: Path) -> SuiteResult:
-        result = run_with_progress(suite, request.results)
-        if not result.successful:
-            failures.append(result)
-        return result
+        rungs.append(run_with_progress(suite, request.results, warn=not rungs))  # all rungs have the same data
+        return rungs[-1]
 
     distilled = distill(request, execute, print_status)
     print("\n".join(summary_lines(distilled)))
-    return 1 if failures else 0
+    return 0 if all(rung.successful for rung in rungs) else 1
 
 
-def run_with_progress(suite: Path, results: Path) -> SuiteResult:
+def run_with_progress(suite: Path, results: Path, *, warn: bool) -> SuiteResult:
     """Run a suite file, show its progress and its failures, and write its report.
+
+    Args:
+        suite: the suite file.
+        results: the results folder.
+        warn: whether to print warnings of the data.
 
     Raises:
         KeyboardInterrupt: a signal stopped it; its results are kept.
@@ -101,12 +104,15 @@ def run_with_progress(suite: Path, results: Path) -> SuiteResult:
     from harness.cli.failure_lines import print_failures
     from harness.cli.progress_observers import observer
     from harness.cli.run_command import build_plan, print_interrupted
+    from harness.cli.stderr_warnings import warn_of_data
     from harness.storage.store import Store
     from harness.workflow.suite_command import suite_command
     from harness.workflow.suite_execution import RunOptions, SuiteExecution
     from harness.workflow.suite_run import SuiteResult
 
     plan, host = build_plan(str(suite), (), ())
+    if warn:
+        warn_of_data(plan.data, plan.truncated, max_length="--max-length")
     store = Store(results / plan.spec.name)
     execution = SuiteExecution(plan, store, host, RunOptions(), suite_command(suite, (), (), results))
     with observer(len(execution.runs.missing), json_logs=False, quiet=False) as progress:

@@ -23,11 +23,14 @@ def warn_of_unused_plugins(host: Host) -> None:
 
 
 def warn_of_data(
-    reports: Mapping[str, DataReport], truncated: Mapping[str, Sequence[TruncatedTexts]] | None = None
+    reports: Mapping[str, DataReport],
+    truncated: Mapping[str, Sequence[TruncatedTexts]] | None = None,
+    *,
+    max_length: str = "`training.max_length`",
 ) -> None:
     """Print a line for each validation split that shares texts with the training split, for labels that are hardly
-    learned, and for texts that are truncated, if it is known what is."""
+    learned, and for texts that are truncated, if it is known what is. `max_length`: what to raise for these."""
     from harness.analysis.data_notes import warnings
 
-    for warning in warnings(reports, truncated):
+    for warning in warnings(reports, truncated, max_length=max_length):
         print(f"warning: {warning}", file=sys.stderr)

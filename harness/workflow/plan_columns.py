@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.storage.hashing import differences
-from harness.storage.plan_file import NotApplicable, PlanFile, PlannedRun, PlannedStudy
+from harness.storage.plan_file import NotApplicable, PlanFile, PlannedRun, PlannedStudy, TruncatedTexts
 
 PlannedCell = tuple[str, str, str, int]
 """Task, label, student and seed."""
@@ -45,12 +45,14 @@ class PlanColumn:
 
     Attributes:
         data_fingerprint: of the examples to score; None if the plan, of an older version, does not have it.
+        truncated: the texts that are longer than its `max_length`.
         teachers: name -> seed of the runs -> key.
     """
 
     source: PlanSource
     task: str
     data_fingerprint: str | None
+    truncated: Sequence[TruncatedTexts]
     runs: Mapping[PlannedCell, PlannedRun]
     teachers: Mapping[str, Mapping[int, str]]
     studies: Sequence[PlannedStudy]
@@ -72,6 +74,7 @@ class PlanColumn:
             source,
             task,
             planned.data_fingerprint,
+            planned.truncated,
             {cell_of(run): run for run in plan.runs if run.task == task},
             teachers,
             [study for study in (plan.tuning.studies if plan.tuning else ()) if study.task == task],

@@ -78,7 +78,7 @@ class _Uniting:
         fields: dict[str, Any] = {
             "suite": self._suite(),
             "command": self._command(),
-            "tasks": [_scored_as_in(columns, task) for task in tasks],
+            "tasks": [_as_in_columns(task, [c for c in columns if c.task == task.name]) for task in tasks],
             "students": _distinct(name for plan in plans for name in plan.students),
             "labels": _distinct(label for plan in plans for label in plan.labels),
             "teachers": self._teachers(columns),
@@ -116,16 +116,10 @@ class _Uniting:
         return orders[0] if len(orders) == 1 else sorted({seed for order in orders for seed in order})
 
     def _tasks(self) -> list[PlannedTask]:
-        """The tasks, whose texts any plan may truncate. For the fingerprints of their examples see `_scored_as_in`."""
-        truncated: dict[str, list[TruncatedTexts]] = {}
-        for task in (task for plan in self.plans for task in plan.tasks):
-            truncated.setdefault(task.name, []).extend(task.truncated)
+        """The tasks, without what depends on the columns: see `_as_in_columns`."""
         bare: dict[str, object] = {"data_fingerprint": None, "truncated": []}
         by_plan = [{task.name: task.model_copy(update=bare) for task in plan.tasks} for plan in self.plans]
-        return [
-            task.model_copy(update={"truncated": _distinct(truncated[task.name])})
-            for task in self._same("task", by_plan).values()
-        ]
+        return list(self._same("task", by_plan).values())
 
     def _columns(self, task: str) -> list[PlanColumn]:
         """What the plans request for a task; of a single plan if they contradict each other."""
@@ -270,10 +264,18 @@ def _united(row: PlannedRow, other: PlannedRow) -> PlannedRow:
     )
 
 
-def _scored_as_in(columns: Iterable[PlanColumn], task: PlannedTask) -> PlannedTask:
-    """The task with the fingerprint of its examples, as in the columns, which have the same (see `conflict`)."""
-    found = (column.data_fingerprint for column in columns if column.task == task.name)
-    return task.model_copy(update={"data_fingerprint": next(filter(None, found), None)})
+def _as_in_columns(task: PlannedTask, columns: Sequence[PlanColumn]) -> PlannedTask:
+    """The task with the examples of its columns, which have the same fingerprint (see `conflict`), and what they
+    truncate."""
+    fingerprints = (column.data_fingerprint for column in columns)
+    truncated: dict[str, TruncatedTexts] = {}
+    for entry in (entry for column in columns for entry in column.truncated):
+        counts = entry.model_dump_json(exclude={"students"})
+        known = truncated.setdefault(counts, entry)
+        truncated[counts] = known.model_copy(update={"students": _distinct([*known.students, *entry.students])})
+    return task.model_copy(
+        update={"data_fingerprint": next(filter(None, fingerprints), None), "truncated": list(truncated.values())}
+    )
 
 
 def _settings(row: PlannedRow, tasks: Collection[str]) -> dict[str, Any]:

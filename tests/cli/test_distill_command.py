@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,12 +11,32 @@ from harness.api.errors import UserError
 from harness.cli import distill_command
 from harness.cli.app import app
 from harness.cli.distill_command import DistillOptions, distill_model
+from harness.distill import distillation
 
 
 @pytest.mark.parametrize("typed", [";;", "", "\n"])
 def test_a_delimiter_is_one_character(typed):
     with pytest.raises(UserError, match=r"--delimiter: .* is not a character"):
         distill_model(DistillOptions("teacher", "reviews.csv", delimiter=typed))
+
+
+@pytest.mark.parametrize(("failing", "code"), [((), 0), (("second",), 1)])
+def test_the_first_rung_warns_of_the_data_of_all(monkeypatch, failing, code):
+    executed = []
+
+    def execute(suite, results, *, warn):
+        executed.append((suite, warn))
+        return SimpleNamespace(successful=suite not in failing)
+
+    def distill(request, execute, say):
+        for rung in ("first", "second", "third"):
+            execute(rung)
+
+    monkeypatch.setattr(distill_command, "run_with_progress", execute)
+    monkeypatch.setattr(distillation, "distill", distill)
+    monkeypatch.setattr(distillation, "summary_lines", lambda distilled: [])
+    assert distill_model(DistillOptions("teacher", "reviews.csv")) == code
+    assert executed == [("first", True), ("second", False), ("third", False)]
 
 
 def test_every_option_is_the_one_that_was_typed(monkeypatch):

@@ -67,6 +67,11 @@ def test_a_warning_above_ten_percent(longer, warned):
     assert lines == ([expected] if warned else [])
 
 
+def test_a_warning_names_the_option_that_truncates():
+    (line,) = warnings({}, {"t": [entry(20)]}, max_length="--max-length")
+    assert line.endswith("; raise --max-length to keep them whole")
+
+
 def test_the_provenance_of_a_board_names_students_if_their_tokenizers_differ():
     assert list(truncation("t", [entry(0)])) == []
     text = "5.0 % of 100 train examples have more than 64 tokens"

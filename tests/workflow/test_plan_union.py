@@ -142,15 +142,31 @@ def test_plans_that_score_different_examples_are_refused():
     assert unite(only(plan(), labels=["finetune"]), mine).plan.tasks == known.tasks, "plans of older versions lack them"
 
 
-def test_truncations_of_all_plans_are_kept_once():
-    def planned(*truncated):
-        tasks = [SST2.model_copy(update={"truncated": list(truncated)}), SQUAD]
-        return plan().model_copy(update={"tasks": tasks})
+def truncated(*students, max_length=64):
+    return TruncatedTexts(students=list(students), max_length=max_length, examined={"train": 100}, longer={"train": 20})
 
-    counts = {"max_length": 64, "examined": {"train": 100}, "longer": {"train": 20}}
-    big, small = (TruncatedTexts(students=[student], **counts) for student in ("big", "small"))
-    assert unite(planned(big), planned(big, small)).plan.tasks[0].truncated == [big, small]
-    assert unite(plan(), planned(big)).plan.tasks[0].truncated == [big], "plans of older versions lack them"
+
+def with_truncated(known, *entries):
+    sst2, *others = known.tasks
+    return known.model_copy(update={"tasks": [sst2.model_copy(update={"truncated": list(entries)}), *others]})
+
+
+def test_equal_truncations_are_one_of_all_their_students():
+    big, small, other = truncated("big"), truncated("small"), truncated("small", max_length=32)
+    (sst2, _) = unite(with_truncated(plan(), big), with_truncated(plan(), big, small)).plan.tasks
+    assert sst2.truncated == [truncated("big", "small")]
+    (sst2, _) = unite(with_truncated(plan(), big), with_truncated(plan(), other)).plan.tasks
+    assert sst2.truncated == [big, other]
+    assert unite(plan(), with_truncated(plan(), big)).plan.tasks[0].truncated == [big], "older plans lack them"
+
+
+def test_truncations_are_those_of_the_runs_that_are_shown():
+    first, second = plan_with_examples(), plan_with_examples()
+    sst2, squad = second.tasks
+    second = second.model_copy(update={"tasks": [sst2.model_copy(update={"data_fingerprint": "others"}), squad]})
+    first, second = with_truncated(first, truncated("big")), with_truncated(second, truncated("big", max_length=32))
+    united = unite(first, second, prefer="last", done=((), ("sst2",)))
+    assert united.plan.tasks[0].truncated == [truncated("big", max_length=32)]
 
 
 PARTS = {

@@ -15,6 +15,7 @@ from harness.api.errors import one_line
 from harness.execution import cohort_driver
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
+from harness.models.memory_errors import ran_out_of_memory
 from harness.storage.disk_errors import is_disk_error
 from harness.training import micro_batching
 from harness.training.cohort import Cohort
@@ -51,7 +52,7 @@ class BuiltRuns(Generic[Job]):
 
     def fail(self, job: Job, error: BaseException) -> None:
         """Note that a job cannot be built. Raises the error if the disk or lack of memory causes it."""
-        if is_disk_error(error) or micro_batching.ran_out_of_memory(error):
+        if is_disk_error(error) or ran_out_of_memory(error):
             raise error
         log.debug("a run could not be built", exc_info=error)
         self.failed.append((job, f"before step 1: {one_line(error)}"))

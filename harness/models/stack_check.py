@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.models.capture import Capture
+from harness.models.memory_errors import ran_out_of_memory
 from harness.models.stacked_students import StackedStudents
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def _problem(capture: Capture) -> str | None:
         if difference is not None:
             return difference
         return "they draw random numbers of their own" if _draws_globally(captures) else None
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
     except Exception as error:
+        if ran_out_of_memory(error):  # says nothing about the architecture
+            raise
         return next(iter(str(error).splitlines()), type(error).__name__)
 
 

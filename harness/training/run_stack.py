@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from harness.models.memory_errors import ran_out_of_memory
 from harness.models.stacked_students import StackedOutputs, StackedStudents
 from harness.training import micro_batching, precision
 from harness.training.loss_passes import BatchPart, LoggedValue
@@ -96,7 +97,7 @@ class RunStack:
         try:
             yield
         except (Exception, SystemExit) as error:
-            if micro_batching.ran_out_of_memory(error):
+            if ran_out_of_memory(error):
                 raise
             self.raised.add(run)
 

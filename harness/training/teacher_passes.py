@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from harness.api.model_outputs import ModelOutputs
-from harness.training import micro_batching
+from harness.models.memory_errors import ran_out_of_memory
 from harness.training.run import Run
 from harness.training.staged_stream import BatchSource
 from harness.training.step_batch import StepBatch, TeacherOutputs, join_groups
@@ -66,7 +66,7 @@ class TeacherPasses:
             try:
                 outputs[name] = self._outputs_of(teacher, readers, data, alignments)
             except Exception as error:
-                if micro_batching.ran_out_of_memory(error):
+                if ran_out_of_memory(error):
                     raise
                 for run in readers.runs:
                     run.fail(error)

@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from harness.models import stack_check, stacked_functions
+from harness.models import memory_errors, stack_check, stacked_functions
 from harness.models.capture import Capture
 from harness.models.stacked_students import StackedStudents
 from harness.testing import tiny_batch, tiny_model
@@ -122,6 +122,31 @@ def test_families_that_can_share_passes(family, kind, exact):
 
 def test_families_that_cannot():
     assert "4-dimensional weight" in stack_check._problem(Capture(tiny_model("convbert")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        *(RuntimeError(f"{text}. Tried 2.00 GiB") for text in memory_errors.OUT_OF_MEMORY_MESSAGES),
+    ],
+    ids=str,
+)
+def test_lack_of_memory_says_nothing_about_an_architecture(monkeypatch, error):
+    """It is checked again when memory suffices."""
+    monkeypatch.setattr(stack_check, "_checked", {})
+    capture = Capture(tiny_model("bert"))
+
+    def starved(*args, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StackedStudents, "run", starved)
+        with pytest.raises(type(error)) as raised:
+            stack_check.can_share_passes(capture)
+    assert raised.value is error
+    assert stack_check.can_share_passes(capture)
 
 
 class Draws(torch.nn.Linear):

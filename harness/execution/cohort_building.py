@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from harness.api.errors import one_line
-from harness.execution import cohort_driver
+from harness.execution import cohort_driver, device_faults, run_records
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.models.memory_errors import ran_out_of_memory
+from harness.planning.jobs import RunJob, TextStageJob
 from harness.storage.disk_errors import is_disk_error
 from harness.training import micro_batching
 from harness.training.cohort import Cohort
@@ -23,7 +24,7 @@ from harness.training.run import Run
 
 log = logging.getLogger("harness")
 
-Job = TypeVar("Job")
+Job = TypeVar("Job", bound=RunJob | TextStageJob)
 
 
 @dataclass
@@ -41,20 +42,27 @@ class BuiltRuns(Generic[Job]):
     failed: list[tuple[Job, str]] = field(default_factory=list)
 
     def add(self, job: Job, make: Callable[[Job], Run]) -> None:
-        """Build the run of a job. An exception fails this job only, unless the disk or lack of memory causes it."""
+        """Build the run of a job. An exception fails this job only; see `fail`."""
         try:
             run = make(job)
         except (Exception, SystemExit) as error:
             self.fail(job, error)
         else:
+            if run.error is not None:  # now: the next run would get the blame for a GPU that cannot be used
+                device_faults.check(str(run.id), run.error)
             self.runs.append(run)
             self.jobs[run.id.key] = job
 
     def fail(self, job: Job, error: BaseException) -> None:
-        """Note that a job cannot be built. Raises the error if the disk or lack of memory causes it."""
+        """Note that a job cannot be built. Raises the error if the disk or lack of memory causes it.
+
+        Raises:
+            DeviceError: the GPU cannot be used any more.
+        """
         if is_disk_error(error) or ran_out_of_memory(error):
             raise error
         log.debug("a run could not be built", exc_info=error)
+        device_faults.check(str(run_records.run_id(job)), one_line(error))
         self.failed.append((job, f"before step 1: {one_line(error)}"))
 
 

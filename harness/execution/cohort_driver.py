@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api.engine import Interrupted
+from harness.api.errors import one_line
 from harness.api.events import RunFinished
 from harness.config.training_schema import TrainingSpec
-from harness.execution import run_checkpoints, run_records
+from harness.execution import device_faults, run_checkpoints, run_records
 from harness.execution.context import JobContext
 from harness.metrics.task_scores import TaskScores
 from harness.plugin_host.host import Host
@@ -49,7 +50,7 @@ class FinishedRun:
     def scored(self, score: Callable[[], TaskScores]) -> tuple[TaskScores | None, Cost]:
         """Score the run unless it has failed. Returns the scores, or None, and the cost of the run.
 
-        An exception in `score` fails this run only, unless the disk causes it: then it stops the suite.
+        An exception in `score` fails this run only, unless the disk or the GPU causes it: then it stops the suite.
         """
         began, scores = time.perf_counter(), None
         if self.run.error is None:
@@ -58,6 +59,7 @@ class FinishedRun:
             except DiskError:
                 raise
             except (Exception, SystemExit) as error:
+                device_faults.check(str(self.run.id), one_line(error))
                 self.run.fail(error, f"scoring after step {self.run.position}")
         return scores, self.cost(time.perf_counter() - began)
 
@@ -106,12 +108,15 @@ def train(cohort: Cohort, checkpoint_of: Callable[[Run], Path], context: JobCont
 
     Raises:
         Interrupted: the process was asked to stop; every unfinished run has a checkpoint.
+        DeviceError: a run has failed, and the GPU cannot be used any more.
     """
     for run in cohort.runs:
         run_records.announce(context.host, run, cohort=len(cohort.runs))
     started = provenance.now()
     ended = cohort.train(stop=context.stop, checkpoint=lambda run: run_checkpoints.save(run, checkpoint_of(run)))
     for run in ended:
+        if run.error is not None:
+            device_faults.check(str(run.id), run.error)
         yield FinishedRun(run, len(cohort.runs), started)
         run.release()
     if context.stop() and not all(run.ended for run in cohort.runs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.api.errors import UserError
+from harness.planning import devices
 from harness.storage.disk_errors import AGAIN
 
 
@@ -13,7 +14,7 @@ class DeviceError(UserError):
 
 
 def check(failed: str, reason: str) -> None:
-    """Raise `DeviceError` if the current GPU cannot be used. Call this after a failure.
+    """Raise `DeviceError` if the current GPU cannot be used. Call this after a failure, before it is stored.
 
     After an error of the card or in a kernel, such as that of an index out of range, CUDA refuses everything that the
     process does on the GPU. All remaining runs would fail, also those that processes with other GPUs could train.
@@ -27,12 +28,25 @@ def check(failed: str, reason: str) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError as error:
-        raise DeviceError(_message(next(iter(str(error).splitlines()), ""), failed, reason)) from error
+        raise DeviceError(_message(error, f"in {failed}: {reason}")) from error
 
 
-def _message(error: str, failed: str, reason: str) -> str:
+def release_cached_memory(title: str) -> None:
+    """Release the cached memory of the GPU after a job with this title, see `devices.release_cached_memory`.
+
+    Raises:
+        DeviceError: the GPU cannot be used. A kernel of the job may report its error only now.
+    """
+    try:
+        devices.release_cached_memory()
+    except RuntimeError as error:
+        raise DeviceError(_message(error, f"after {title}")) from error
+
+
+def _message(error: RuntimeError, noticed: str) -> str:
+    first_line = next(iter(str(error).splitlines()), "")
     return (
-        f"this process cannot use its GPU any more ({error}), noticed in {failed}: {reason}. Check the card with"
+        f"this process cannot use its GPU any more ({first_line}), noticed {noticed}. Check the card with"
         f" nvidia-smi, {AGAIN}. If it stops again, a method may use an index out of range: with CUDA_LAUNCH_BLOCKING=1"
         " it is noticed in the run that causes it"
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.errors import one_line
 from harness.api.events import RunId
 from harness.api.seeds import derive
-from harness.execution import run_records, teacher_runs, text_student_files
+from harness.execution import device_faults, run_records, teacher_runs, text_student_files
 from harness.execution.cohort_driver import FinishedRun
 from harness.execution.context import JobContext
 from harness.metrics.task_scores import TaskScores
@@ -150,6 +151,7 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
 
     Raises:
         DiskError: the disk is full or failing.
+        DeviceError: the GPU cannot be used any more.
     """
     run, store, data = student.finished.run, context.store, student.job.data
     scored, cost = student.finished.scored(lambda: student.scored(context))
@@ -159,6 +161,7 @@ def finish(student: FinishedStudent, plan: Plan, context: JobContext) -> RunReco
     except (Exception, SystemExit) as error:
         if is_disk_error(error):
             raise
+        device_faults.check(str(run.id), one_line(error))
         run.fail(error, f"storing after step {run.position}")
         scored = None
         record = _store(student, plan, context, scored, cost)

@@ -88,10 +88,12 @@ class Jobs(Protocol):
     def ready(self) -> Sequence[Job]:
         """The jobs that have not ended and whose dependencies have, in the order in which they should start.
 
-        Empty if all jobs have ended: built, or failed, here or in other processes.
+        Jobs that other processes have ended are not among them. Empty if all jobs have ended: built, or failed, here or
+        in other processes.
 
         Raises:
             Interrupted: the process was asked to stop. Let it pass.
+            Exception: a fault of the machine, such as a disk that cannot be read. Let it pass.
         """
 
     def build_one(self, jobs: Sequence[Job]) -> None:

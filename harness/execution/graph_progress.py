@@ -81,12 +81,19 @@ class GraphProgress:
     def ready(self) -> Sequence[Job]:
         """The jobs that have not ended and whose dependencies have, in the order in which they should start.
 
+        Looks for those that other processes have ended.
+
         Raises:
             Interrupted: the process was asked to stop, and jobs remain.
         """
         jobs = list(self.graph.ready(self.ended))
         if jobs and self.stop():
             raise Interrupted
+        # A job that has ended makes others ready. Each is looked at once, as that reads files.
+        missing: set[str] = set()
+        while unknown := [job for job in jobs if job.key not in missing]:
+            missing.update(job.key for job in unknown if self._is_missing(job))
+            jobs = list(self.graph.ready(self.ended))
         return sorted(jobs, key=scheduling.priority) if (self.options.workers or 1) > 1 else jobs
 
     def build_one(self, jobs: Sequence[engine.Job]) -> None:
@@ -136,6 +143,10 @@ class GraphProgress:
         if claimed or shared:
             claimed += [artifact for artifact in missing[1:] if self._claim(artifact, builder)]
         return claimed
+
+    def _is_missing(self, job: Job) -> bool:
+        """Whether something is missing of a job: surely if this process builds it. If not, the job has ended."""
+        return any(artifact.key in self._claimed for artifact in job.artifacts) or len(self._missing(job)) > 0
 
     def _missing(self, job: Job) -> list[Artifact]:
         """What is missing of a job. If nothing is, the job has ended."""

@@ -1,4 +1,7 @@
-"""The loop of the driver: starts tasks, stores what workers report, and continues the jobs of workers that died."""
+"""The loop of the driver: starts tasks, stores what workers report, and continues the jobs of workers that died.
+
+A worker that cannot use its GPU any more counts as one that died.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 from harness.api.engine import Interrupted
 from harness.api.errors import UserError
 from harness.api.events import RunFailed, RunFinished, RunStarted
+from harness.execution.device_faults import DeviceError
 from harness.execution.graph_progress import GraphProgress
 from harness.execution.ray_engine import transport
 from harness.execution.ray_engine.artifact_files import files_of
@@ -75,12 +79,17 @@ class TaskLoop:
 
         Raises:
             Interrupted: the process was asked to stop, and the workers have saved their states.
+            UserError, OSError: a fault of the machine of the driver or a worker. The workers have saved their states.
         """
         try:
             while ready := self.progress.ready():
                 if not self._start(ready):
-                    self._wait()
+                    self._wait_for_room()
         except Interrupted:
+            if (failure := self._interrupt()) is not None:
+                raise failure from None
+            raise
+        except (UserError, OSError):
             self._interrupt()
             raise
 
@@ -108,6 +117,12 @@ class TaskLoop:
         number = next(self._numbers)
         reply = self.tasks.start(number, job, artifacts)
         self._running[number] = _Attempt(job, reply, {artifact.key: artifact for artifact in artifacts})
+
+    def _wait_for_room(self) -> None:
+        """Wait for a moment, and until a worker is idle: what is ready is read from files, and is not needed before."""
+        self._wait()
+        while len(self._running) >= self.workers and not self.progress.stop():
+            self._wait()
 
     def _wait(self) -> None:
         """Wait for a moment, then handle messages and tasks that have ended."""
@@ -182,7 +197,7 @@ class TaskLoop:
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(
-                cause, MemoryError | ray.exceptions.RayError
+                cause, MemoryError | DeviceError | ray.exceptions.RayError
             ):
                 raise UserError(f"a worker failed: {_reason(error)}; is the same kd-harness on every node?") from error
             self._died(attempt, _reason(error))
@@ -194,7 +209,7 @@ class TaskLoop:
 
     def _died(self, attempt: _Attempt, reason: str) -> None:
         """Count a death. Artifacts whose workers died too often fail; the others continue from their checkpoints."""
-        if self.progress.stop():
+        if self.progress.stop() or attempt.stopping:
             return
         log.warning("a worker died and is replaced (%s): %s", attempt.job.title, reason)
         for key, artifact in list(attempt.artifacts.items()):
@@ -203,11 +218,16 @@ class TaskLoop:
                 self.progress.finish(artifact, f"its worker died {deaths} times; the last time: {reason}")
                 del attempt.artifacts[key]
 
-    def _interrupt(self) -> None:
-        """Ask the workers to save their states, and wait until they have."""
+    def _interrupt(self) -> UserError | None:
+        """Ask the workers to save their states, and wait until all have ended. Returns the first error meanwhile."""
+        failure: UserError | None = None
         self._stop(self._running)
         while self._running:
-            self._wait()
+            try:
+                self._wait()
+            except UserError as error:  # such as a full disk, which other workers meet as well
+                failure = failure or error
+        return failure
 
     def _stop(self, numbers: Iterable[int]) -> None:
         """Ask the workers of attempts to save their states and stop; cancel the tasks that have not started."""
@@ -222,6 +242,8 @@ class TaskLoop:
 
 
 def _reason(error: Exception) -> str:
-    """The exception in one line; of a traceback, the last line."""
+    """The exception in one line; of a traceback, the last line. A `DeviceError` names the run that met it."""
+    if isinstance(cause := getattr(error, "cause", None), DeviceError):
+        return str(cause)
     lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

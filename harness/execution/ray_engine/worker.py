@@ -17,6 +17,7 @@ from harness.execution import portable_plan
 from harness.execution.artifact_builders import builders
 from harness.execution.claims import Claims
 from harness.execution.context import JobContext
+from harness.execution.device_faults import DeviceError
 from harness.execution.graph_progress import build
 from harness.execution.ray_engine import transport
 from harness.execution.ray_engine.artifact_files import files_of
@@ -50,6 +51,9 @@ def work(payload: bytes, versions: Mapping[str, str], assignment: Assignment, ma
 
     Returns:
         How it ended. An interrupted job has posted its checkpoints.
+
+    Raises:
+        DeviceError: this process cannot use its GPU any more. The driver continues the job in another one.
     """
     try:
         check_versions(versions)
@@ -65,6 +69,8 @@ def work(payload: bytes, versions: Mapping[str, str], assignment: Assignment, ma
                 _loaded[payload] = portable_plan.load(payload, {path: place for path, place in places.items() if place})
             (plan, artifacts, missing), host = _loaded[payload]
             _execute(plan, [artifacts[key] for key in assignment.artifacts], missing, host, assignment, mailbox, claims)
+    except DeviceError:
+        raise
     except UserError as error:
         return Reply(errors=tuple(str(problem) for problem in error.problems))
     except OSError as error:

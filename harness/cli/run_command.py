@@ -85,9 +85,12 @@ def train_and_report(execution: SuiteExecution, output: Output) -> int:
 
 
 def print_other_workers(execution: SuiteExecution, missing: int) -> None:
-    """Say on stderr that ``--workers`` starts no process of its own; SLURM starts one per task."""
+    """Say on stderr that ``--workers`` starts no process of its own; SLURM starts one per task.
+
+    Only ray starts its workers itself: engines of plugins build jobs in this process, as the local one does.
+    """
     others = (execution.options.workers or 1) - 1
-    if others and missing and execution.engine_name == "local" and "SLURM_NTASKS" not in os.environ:
+    if others and missing and execution.engine_name != "ray" and "SLURM_NTASKS" not in os.environ:
         processes = "one more process" if others == 1 else f"{others} more processes"
         print_status(f"this process is one of {others + 1} workers; start the same command in {processes}")
 

@@ -250,6 +250,5 @@ def build(
         log.debug("%s failed", artifacts[0].title, exc_info=True)
         for artifact in list(remaining.values()):
             end(artifact, one_line(error))
-    device_faults.release_cached_memory(
-        artifacts[0].title
-    )  # not after a fault of the device, which it would raise again
+    # Not after a fault of the device, which this would raise again.
+    device_faults.release_cached_memory(artifacts[0].title)

@@ -384,6 +384,16 @@ def test_run_says_that_it_starts_no_other_workers(suite, monkeypatch, capsys, tm
     assert said in capsys.readouterr().err.splitlines()
 
 
+@pytest.mark.parametrize("engine", ["mine", "ray"])
+def test_an_engine_of_a_plugin_starts_no_other_workers_but_ray_does(suite, monkeypatch, capsys, tmp_path, engine):
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    suite.host.engines = {"local": None, "ray": None, "mine": None}
+    arguments = ("--results", str(tmp_path), "--workers", "3", "--engine", engine)
+    assert main(monkeypatch, "run", "tiny.yaml", *arguments) == 0
+    said = "this process is one of 3 workers; start the same command in 2 more processes"
+    assert (said in capsys.readouterr().err.splitlines()) == (engine == "mine")
+
+
 def test_slurm_starts_the_other_workers(suite, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert main(monkeypatch, "run", "tiny.yaml", "--results", str(tmp_path)) == 0

@@ -146,15 +146,15 @@ def components(between: Floats, of_mean: Floats, alone: Floats, n: int) -> Varia
     return Variances(between / n, shared, np.maximum(0.0, alone - shared) / n)
 
 
-def satterthwaite(variances: Floats, freedoms: Floats, axis: int = 0) -> Floats:
-    """Satterthwaite's degrees of freedom of the sum over `axis` of independent variances with `freedoms` each.
+def satterthwaite(variances: Floats, freedoms: Floats) -> Floats:
+    """Satterthwaite's degrees of freedom of the sum over the first axis of independent variances with `freedoms` each.
 
     If all variances are 0: the sum of the degrees of freedom.
     """
-    scale = variances.max(axis=axis, keepdims=True)
+    scale = variances.max(axis=0, keepdims=True)
     parts = np.divide(variances, scale, out=np.ones_like(variances), where=scale > 0)
     freedoms = np.maximum(freedoms, 1.0)
-    combined: Floats = np.clip(parts.sum(axis=axis) ** 2 / (parts**2 / freedoms).sum(axis=axis), 1.0, MOST)
+    combined: Floats = np.clip(parts.sum(axis=0) ** 2 / (parts**2 / freedoms).sum(axis=0), 1.0, MOST)
     return combined
 
 
@@ -190,7 +190,10 @@ class Estimate:
     @cached_property
     def margin(self) -> float | None:
         """Half-width of the 95 % interval."""
-        return None if self.over is None else self._half_width(1 - LEVEL)
+        if self.over is None:
+            return None
+        t, z = (critical(1 - LEVEL, freedom) for freedom in (self.freedom, self.examples_freedom))
+        return float(half_widths([self], t, z)[0])
 
     @property
     def low(self) -> float | None:
@@ -214,9 +217,6 @@ class Estimate:
     def p(self) -> float | None:
         """The p-value of the hypothesis that the mean is 0: see `p_values`."""
         return p_values([self])[0]
-
-    def _half_width(self, p: float) -> float:
-        return float(half_widths([self], critical(p, self.freedom), critical(p, self.examples_freedom))[0])
 
 
 def half_widths(estimates: Sequence[Estimate], t: Floats | float, z: Floats | float) -> Floats:

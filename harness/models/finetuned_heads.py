@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 REMEDY = "remove `finetune: false`, so that the teacher is fine-tuned with a new head, or give another checkpoint"
 
+LISTED = 6
+"""Number of classes that a message names."""
+
 _HEAD = re.compile(r"For[A-Z]\w*$")
 _PRETRAINING = re.compile(r"For(MaskedLM|PreTraining|CausalLM|NextSentencePrediction)$")
 _BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")
@@ -183,5 +186,5 @@ def _wanted(task: Task) -> str:
     return f"{task.name} is a {task.kind} task, which needs {task.num_labels} output{'s' * (task.num_labels > 1)}"
 
 
-def _at_most(names: Sequence[str], count: int = 6) -> list[str]:
-    return [*names[:count], *(["..."] if len(names) > count else [])]
+def _at_most(names: Sequence[str]) -> list[str]:
+    return [*names[:LISTED], *(["..."] if len(names) > LISTED else [])]

@@ -44,6 +44,12 @@ INK = "#222222"
 GREY = "#595959"
 FAINT = "#E3E3E3"
 
+MOST_ACROSS = 4
+"""Maximum number of panels next to each other."""
+
+NAMED = 6
+"""Number of rows that a caption names as left out; of more it gives the number."""
+
 TITLE, LINE = 0.4, 0.16
 """Heights in inches of the title, and of a line of the caption."""
 
@@ -156,9 +162,9 @@ def text_widths(texts: Iterable[str], size: float) -> list[float]:
     return lengths
 
 
-def grid(panels: int, most: int = 4) -> tuple[int, int]:
-    """Return the numbers of panels across (at most `most`) and down, with the last line as full as possible."""
-    down = -(-panels // most)
+def grid(panels: int) -> tuple[int, int]:
+    """Return the numbers of panels across and down, with the last line as full as possible."""
+    down = -(-panels // MOST_ACROSS)
     return -(-panels // down), down
 
 
@@ -181,10 +187,10 @@ def shorten(text: str, most: int = 52, head: int = 15) -> str:
     return text if len(text) <= most else f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def rows_left_out(rows: Sequence[tuple[BoardRow, str]], most: int = 6) -> str:
+def rows_left_out(rows: Sequence[tuple[BoardRow, str]]) -> str:
     """Return the sentence of a caption that lists the rows not shown, each with the reason."""
     if not rows:
         return ""
-    named = [f"{' '.join(filter(None, (row.label, row.student)))} ({reason})" for row, reason in rows[:most]]
-    more = [f"{len(rows) - most} more"] if len(rows) > most else []
+    named = [f"{' '.join(filter(None, (row.label, row.student)))} ({reason})" for row, reason in rows[:NAMED]]
+    more = [f"{len(rows) - NAMED} more"] if len(rows) > NAMED else []
     return f" Left out: {', '.join([*named, *more])}."

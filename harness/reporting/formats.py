@@ -54,7 +54,7 @@ def _parts(board: Board, sections: Sequence[Section], plots: Sequence[Plot]) -> 
     yield _bullets(f"{name}: {_escaped(text)}" for name, text in board.provenance)
     if board.citations:
         yield "## Citations"
-        yield _folded("BibTeX of the methods above, as in leaderboard.bib", bibtex(board.citations), "bibtex")
+        yield _folded_bibtex(bibtex(board.citations))
 
 
 def first_table(board: Board) -> Iterator[str]:
@@ -73,10 +73,11 @@ def _first_table(board: Board) -> Iterator[str]:
         yield _bullets(f"{mark} {_escaped(text)}" for mark, text in board.footnotes)
 
 
-def _folded(title: str, code: str, language: str) -> str:
+def _folded_bibtex(code: str) -> str:
     """Return a code block that GitHub shows collapsed. Its fence is longer than any run of backticks in the code."""
     fence = max((run + "`" for run in re.findall("`+", code)), key=len, default="").rjust(3, "`")
-    return f"<details>\n<summary>{title}</summary>\n\n{fence}{language}\n{code}\n{fence}\n\n</details>"
+    title = "BibTeX of the methods above, as in leaderboard.bib"
+    return f"<details>\n<summary>{title}</summary>\n\n{fence}bibtex\n{code}\n{fence}\n\n</details>"
 
 
 def _picture(plot: Plot) -> str:

@@ -35,6 +35,7 @@ from harness.training.teacher import Teacher
 from harness.training.text_distillation import TextBatchStream, TextStageMethod
 
 CPU = torch.device("cpu")
+TOKENIZER = "tiny"
 ROWS = 8
 STEPS = 5
 """Steps of each stage, in place of the length that it declares: two and a half epochs."""
@@ -93,9 +94,7 @@ class RunFactory:
         seeds = [1 if identical else 10 + i for i in range(max(subject.teachers))]
         models = [self._model(teacher_sizes, seed) for seed in seeds]
         names = [f"teacher {i}" for i in range(1, len(models) + 1)]
-        self.teachers = {
-            name: _TinyTeacher(name, model, "tiny", CPU) for name, model in zip(names, models, strict=True)
-        }
+        self.teachers = {name: _TinyTeacher(name, model) for name, model in zip(names, models, strict=True)}
 
     def run(
         self,
@@ -193,8 +192,8 @@ class RunFactory:
 class _TinyTeacher(Teacher):
     """A teacher that runs once on each batch, for all runs of a factory."""
 
-    def __init__(self, name: str, model: PreTrainedModel, tokenizer_id: str, device: torch.device) -> None:
-        super().__init__(name, model, tokenizer_id, device)
+    def __init__(self, name: str, model: PreTrainedModel) -> None:
+        super().__init__(name, model, TOKENIZER, CPU)
         self._kept: dict[tuple[bytes, frozenset[str]], ModelOutputs] = {}
 
     def forward(
@@ -228,7 +227,7 @@ def encoded(kind: TaskKind) -> TokenizedTask:
     """A tokenized data set of random rows."""
     batch = Batch.from_mapping(tiny_batch(kind, batch=ROWS, vocab=VOCABULARY, num_labels=CLASSES, seed=5), kind)
     train = concatenate(chunked(kind, _rows(batch)))
-    return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), "tiny", 0, train, {})
+    return TokenizedTask(tiny_task(kind, CLASSES), Splits(None, {}), TOKENIZER, 0, train, {})
 
 
 def _rows(batch: Batch) -> Iterator[TokenRow]:

@@ -17,7 +17,7 @@ from harness.analysis.summary import BoardRow, Summary
 from harness.analysis.top_groups import Comparison
 from harness.reporting.formatting import probability
 from harness.reporting.page.html_tables import measured_rows
-from harness.reporting.page.markup import embedded, script_call
+from harness.reporting.page.markup import details_call, embedded
 from harness.reporting.page.shown_texts import ExampleTexts
 from harness.storage.hashing import key
 
@@ -60,7 +60,7 @@ class CompareFiles:
             "contrasts": {task: dict(self._contrasts(row, found)) for task, found in self.contrasts.items()},
             "answers": {task: found.answers[row] for task, found in self.contrasts.items() if row in found.answers},
         }
-        return script_call("details", name, embedded(data))
+        return details_call(name, embedded(data))
 
     @cached_property
     def _scopes(self) -> Mapping[str, Sequence[str]]:
@@ -105,7 +105,7 @@ class CompareFiles:
             {"id": example.id, "gold": example.gold, "texts": self.texts.of(found.fingerprint, example)}
             for example in found.examples
         ]
-        return script_call("details", name, embedded({"scored": found.scored, "examples": examples}))
+        return details_call(name, embedded({"scored": found.scored, "examples": examples}))
 
 
 def _reversed(pair: PairContrast | None) -> PairContrast | None:

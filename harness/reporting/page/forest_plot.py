@@ -41,7 +41,7 @@ def _panel(title: str, unit: str, table_rows: Sequence[BoardRow], scores: Sequen
     axis = el(
         "tr",
         el("td"),
-        el("td", _svg([el("text", label(t), x=scale(t), y=14, class_="tick middle") for t in ticks], hidden=True)),
+        el("td", _svg([el("text", label(t), x=scale(t), y=14, class_="tick middle") for t in ticks])),
         el("td"),
         class_="axis",
     )
@@ -52,7 +52,7 @@ def _panel(title: str, unit: str, table_rows: Sequence[BoardRow], scores: Sequen
 
 def _row(index: int, row: BoardRow, student: str, score: Statistic, scale: Scale, ticks: Sequence[float]) -> Safe:
     name = el("th", row.label, el("small", f" {student}") if student else None, scope="row")
-    drawing = _svg(list(_shapes(row, score, scale, ticks)), hidden=True)
+    drawing = _svg(list(_shapes(row, score, scale, ticks)))
     numbers = el("td", _split_interval(interval(score)), class_="num")
     return el("tr", name, el("td", drawing), numbers, data_row=str(index), class_=row.role)
 
@@ -76,12 +76,5 @@ def _shapes(row: BoardRow, score: Statistic, scale: Scale, ticks: Sequence[float
         yield el("circle", cx=at, cy=middle, r=4.5, class_="dot")
 
 
-def _svg(content: Sequence[Safe], *, hidden: bool) -> Safe:
-    return el(
-        "svg",
-        content,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        width=WIDTH,
-        height=HEIGHT,
-        aria_hidden="true" if hidden else None,
-    )
+def _svg(content: Sequence[Safe]) -> Safe:
+    return el("svg", content, viewBox=f"0 0 {WIDTH} {HEIGHT}", width=WIDTH, height=HEIGHT, aria_hidden="true")

@@ -63,10 +63,10 @@ def embedded(data: Any) -> Safe:
     return Safe(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def script_call(function: str, *texts: str) -> str:
-    """Return a script that calls a function with texts. Single quotes, because JSON has many double quotes."""
+def details_call(*texts: str) -> str:
+    """Return a script that passes texts to the page's ``details``, in single quotes: JSON has many double quotes."""
     literals = ("'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" for text in texts)
-    return f"{function}({','.join(literals)});\n"
+    return f"details({','.join(literals)});\n"
 
 
 def _text(value: str | float) -> str:

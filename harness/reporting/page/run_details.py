@@ -26,7 +26,7 @@ from harness.analysis.task_predictions import shown_teacher
 from harness.api.wording import counted
 from harness.reporting.page.compare_details import CompareFiles
 from harness.reporting.page.html_tables import measured_rows
-from harness.reporting.page.markup import embedded, script_call
+from harness.reporting.page.markup import details_call, embedded
 from harness.reporting.page.shown_texts import CellTexts, ExampleTexts
 from harness.storage.hashing import key
 from harness.storage.plan_file import PlannedTask
@@ -166,7 +166,7 @@ class DetailFiles:
             return self.compare.texts_by_name[name.removesuffix(".js")]()
         cell, texts = self.cells[name], CellTexts(self.texts)
         runs = {run.id: self._entry(run, texts) for run in cell.runs}
-        return script_call("details", cell.name, embedded({"runs": runs, "texts": texts.data}))
+        return details_call(cell.name, embedded({"runs": runs, "texts": texts.data}))
 
     def _entry(self, run: RunOnPage, texts: CellTexts) -> dict[str, Any]:
         return {

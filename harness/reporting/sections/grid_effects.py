@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import hookimpl
+from harness.analysis.inference import Estimate
 from harness.analysis.paired_effects import mean
 from harness.analysis.score_format import difference
 from harness.analysis.summary import BoardRow, Summary
@@ -178,35 +179,43 @@ def _best(results: Summary, grid: _Grid) -> Iterator[str]:
         return
     sign = 1 if lead.higher_is_better else -1
     means = {label: sign * round(mean(row_scores), lead.decimals) for label, row_scores in scores.items()}
-    order = sorted(scores, key=lambda label: -means[label])
-    best = order[0]
+    best, *others = sorted(scores, key=lambda label: -means[label])
     settings = ", ".join(f"{name}: {value}" for name, value in grid.settings[best].items())
-    tied = [f"`{label}`" for label in order[1:] if means[label] == means[best]]
+    tied = [f"`{label}`" for label in others if means[label] == means[best]]
     shared = f", tied with {join_names(tied)}" if tied else ""
     yield (
         f"Of {len(scores)} complete combinations: **{settings}** (`{best}`), {lead.name} "
         f"{sign * means[best]:.{lead.decimals}f}{shared}."
     )
     of = results.differences.of
-    pairs = {label: of(lead.tasks, grid.rows[best].name, grid.rows[label].name) for label in order[1:]}
+    pairs = {label: of(lead.tasks, grid.rows[best].name, grid.rows[label].name) for label in others}
     differences = {label: found for label, found in pairs.items() if found}
-    others = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
-    for label in dict.fromkeys(others.values()):
+    compared = {"the first combination": next(iter(grid.rows)), "the next best": next(iter(differences), best)}
+    for label in dict.fromkeys(compared.values()):
         if label in differences:
-            roles = " and ".join(role for role, other in others.items() if other == label)
+            roles = " and ".join(role for role, other in compared.items() if other == label)
             yield f"- against {roles}, `{label}`: {difference(differences[label], lead.decimals)}"
-    tested = {label: found for label, found in differences.items() if found.low is not None}
-    similar = [f"`{label}`" for label, found in tested.items() if not found.clear]
-    repeated = [f"`{label}`" for label, found in differences.items() if found.repeated]
-    untested = [f"`{label}`" for label in differences if label not in tested and f"`{label}`" not in repeated]
     if len(results.plan.seeds) < 2:
         yield "One seed does not show how certain this is."
     else:
-        if similar:
-            names = join_names(similar)
-            yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
-        if untested:
-            yield f"Not compared with it, because usable predictions are missing: {join_names(untested)}."
-        if repeated:
-            yield f"Not compared with it, because {REPEATED}: {join_names(repeated)}."
+        yield from _not_distinguished(differences)
     yield "It was selected by its score, so its lead is likely to be smaller with other seeds."
+
+
+def _not_distinguished(differences: Mapping[str, Estimate]) -> Iterator[str]:
+    """List the combinations from which the best does not differ significantly, or with which it is not compared."""
+    similar, untested, repeated = [], [], []
+    for label, found in differences.items():
+        if found.repeated:
+            repeated.append(f"`{label}`")
+        elif found.low is None:
+            untested.append(f"`{label}`")
+        elif not found.clear:
+            similar.append(f"`{label}`")
+    if similar:
+        names = join_names(similar)
+        yield f"Not significantly different from it, because the interval of the difference includes 0: {names}."
+    if untested:
+        yield f"Not compared with it, because usable predictions are missing: {join_names(untested)}."
+    if repeated:
+        yield f"Not compared with it, because {REPEATED}: {join_names(repeated)}."

@@ -19,18 +19,15 @@ as BERT; one that shares its layers (ALBERT) takes less. The memory of the proce
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-
-import torch
 
 from harness.api.model_outputs import ModelShape
 from harness.config.training_schema import TrainingSpec
 from harness.models.output_names import parse
+from harness.planning import free_memory
 
 MARGIN = 0.1
 """Fraction of the memory reserved for what is not counted: the process, fragmentation, workspaces of kernels."""
@@ -274,45 +271,4 @@ def _working_bytes(shape: ModelShape, batch_shape: BatchShape) -> int:
 
 def room(device: str, max_gb: float | None) -> int:
     """Return the bytes that a cohort may take: the suite's limit, or the device's free memory less a margin."""
-    if max_gb is not None:
-        return int(max_gb * 1e9)
-    kind = torch.device(device).type
-    if kind == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it
-        free = torch.cuda.mem_get_info(device)[0] + unused
-    elif kind == "mps":
-        free = torch.mps.recommended_max_memory()
-    else:
-        free = available()
-    return int(free * (1 - MARGIN))
-
-
-def available() -> int:
-    """Return the bytes of memory that a process can use without swapping, at most the limit of its control groups.
-
-    Where the system does not report available memory, this is all physical memory.
-    """
-    memory, meminfo = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        memory = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else memory
-    return min([memory, *cgroup_limits()])
-
-
-def cgroup_limits(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """Yield the memory limits in bytes of the control groups of this process: of its container, or of its Slurm job.
-
-    Args:
-        own: the file that names them, each as ``number:controllers:/path``; version 2 names no controllers.
-        root: the folder of their settings.
-    """
-    for line in own.read_text().splitlines() if own.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
-        folder = Path(path.lstrip("/"))
-        for part in (folder, *folder.parents):  # a group has at most the memory of those around it
-            limit = base / part / name
-            if limit.exists() and (text := limit.read_text().strip()).isdigit():
-                yield int(text)
+    return int(free_memory.on(device) * (1 - MARGIN)) if max_gb is None else int(max_gb * 1e9)

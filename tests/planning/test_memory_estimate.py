@@ -8,7 +8,7 @@ import torch
 
 from harness.api.model_outputs import ModelShape
 from harness.config.training_schema import TrainingSpec
-from harness.planning import memory_estimate
+from harness.planning import free_memory, memory_estimate
 from harness.testing import tiny_model
 from tests.planning import peak_of_a_cohort
 from tests.support.forked_commands import ForkedCommand
@@ -66,8 +66,8 @@ def test_a_cohort_shares_teachers_and_the_memory_of_steps():
 
 def test_available_memory_is_the_suites_limit_or_the_free_memory(monkeypatch):
     assert memory_estimate.room("cpu", 1.5) == 1_500_000_000
-    assert memory_estimate.room("cpu", None) == pytest.approx(0.9 * memory_estimate.available(), rel=0.1)
-    assert 0 < memory_estimate.available() <= 2**50
+    assert memory_estimate.room("cpu", None) == pytest.approx(0.9 * free_memory.available(), rel=0.1)
+    assert 0 < free_memory.available() <= 2**50
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7_000, 20_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4_000)  # memory that this process holds already
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1_000)  # and that its tensors take
@@ -92,8 +92,8 @@ def test_memory_is_limited_by_the_control_groups_of_the_process(tmp_path, own, l
     for name, text in limits.items():
         (path := tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
-    assert list(memory_estimate.cgroup_limits(names, tmp_path / "fs")) == expected
-    assert list(memory_estimate.cgroup_limits(tmp_path / "missing", tmp_path / "fs")) == []
+    assert list(free_memory.cgroup_limits(names, tmp_path / "fs")) == expected
+    assert list(free_memory.cgroup_limits(tmp_path / "missing", tmp_path / "fs")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads resident memory from /proc")

@@ -20,7 +20,7 @@ as BERT; one that shares its layers (ALBERT) takes less. The memory of the proce
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -113,28 +113,15 @@ def load(
     half, together = training.precision != "fp32", training.execution == "fused"
     parameter_count = parameters(student, batch_shape.vocabulary)
     step, stacked, concatenated, averaged = 0, 0, False, False
-    for requested, splits, live, average in stages:
-        averaged |= average
-        concatenated |= training.batching == "grouped" and not splits
-        examples = (
-            min(batch_shape.examples, training.micro_batch_size or batch_shape.examples)
-            if splits
-            else batch_shape.examples
-        )
-        micro_batch = BatchShape(examples, batch_shape.tokens, batch_shape.vocabulary, batch_shape.outputs)
-        in_stack = together and not live
-        with_maps = live or in_stack or not fused  # dropout of a stack is drawn for maps
-        saved = activations(student, micro_batch, half=half, fused=not with_maps)
-        saved += 2 * captured(requested, student, micro_batch, half)
-        if in_stack:  # the scale of norms is applied to a copy
-            saved += 2 * FLOAT * student.layers * student.hidden * examples * batch_shape.tokens
-        if live:  # counted as one more pass of the student, and one of each teacher
-            models = [student, *(shape for shape, _ in teachers.values())]
-            saved += sum(activations(model, micro_batch, half=half, fused=False) for model in models)
-        widest = max(student.ffn, student.heads * batch_shape.tokens * with_maps)
-        backward = 2 * FLOAT * examples * batch_shape.tokens * widest
-        step = max(step, saved + backward)
-        stacked = max(stacked, (saved + backward) * in_stack)
+    shapes = [shape for shape, _ in teachers.values()]
+    for stage in stages:
+        averaged |= stage.average
+        concatenated |= training.batching == "grouped" and not stage.splits
+        in_stack = together and not stage.live
+        examples = min(batch_shape.examples, (stage.splits and training.micro_batch_size) or batch_shape.examples)
+        micro_batch = replace(batch_shape, examples=examples)
+        passes = _passes(student, stage, shapes, micro_batch, half=half, fused=fused, in_stack=in_stack)
+        step, stacked = max(step, passes), max(stacked, passes * in_stack)
     teacher_outputs = sum(captured(names, shape, batch_shape, half) for shape, names in teachers.values())
     # A batch-dependent stage also concatenates the outputs of all groups to one batch.
     step += (2 + concatenated) * teacher_outputs
@@ -143,6 +130,29 @@ def load(
     resident = (3 + copied + averaged) * FLOAT * parameter_count
     together_bytes = gradients + stacked if stacked else 0
     return Load(resident, gradients + step, teachers, batch_shape, half, student, together_bytes)
+
+
+def _passes(
+    student: ModelShape,
+    stage: StageLoad,
+    teachers: Iterable[ModelShape],
+    batch_shape: BatchShape,
+    *,
+    half: bool,
+    fused: bool,
+    in_stack: bool,
+) -> int:
+    """Return the bytes that the passes over a micro-batch take: what they save, and their largest working memory."""
+    tokens = batch_shape.examples * batch_shape.tokens
+    with_maps = stage.live or in_stack or not fused  # dropout of a stack is drawn for maps
+    saved = activations(student, batch_shape, half=half, fused=not with_maps)
+    saved += 2 * captured(stage.requested, student, batch_shape, half)
+    if in_stack:  # the scale of norms is applied to a copy
+        saved += 2 * FLOAT * student.layers * student.hidden * tokens
+    if stage.live:  # counted as one more pass of the student, and one of each teacher
+        saved += sum(activations(model, batch_shape, half=half, fused=False) for model in (student, *teachers))
+    widest = max(student.ffn, student.heads * batch_shape.tokens * with_maps)
+    return saved + 2 * FLOAT * tokens * widest
 
 
 class _Steps(NamedTuple):

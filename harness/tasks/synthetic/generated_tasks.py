@@ -72,18 +72,18 @@ def _no_files(source: str | None) -> tuple[()]:
     return ()
 
 
-SENTIMENT = Task(
+_generated = partial(Task, files=_no_files, synthetic=True)
+
+SENTIMENT = _generated(
     name="synthetic_sentiment",
     kind="classification",
     load=partial(_load, sentiment.example, 2),
     metrics=("accuracy",),
     score="accuracy",
     labels=("negative", "positive"),
-    files=_no_files,
-    synthetic=True,
     summary="generated: sentiment under negation and contrast",
 )
-ENTAILMENT = Task(
+ENTAILMENT = _generated(
     name="synthetic_entailment",
     kind="classification",
     load=partial(_load, entailment.example, 2),
@@ -91,8 +91,6 @@ ENTAILMENT = Task(
     score="accuracy",
     labels=("entailment", "not_entailment"),
     paired=True,
-    files=_no_files,
-    synthetic=True,
     summary="generated: entailment under quantifiers and negation",
 )
 NOISY_SENTIMENT = replace(
@@ -107,36 +105,30 @@ NOISY_ENTAILMENT = replace(
     load=partial(_load, entailment.example, 2, noise=NOISE),
     summary=f"synthetic_entailment with {NOISE:.0%} wrong training labels",
 )
-PRAISE = Task(
+PRAISE = _generated(
     name="synthetic_praise",
     kind="multilabel",
     load=partial(_load, praise.example, 1),
     metrics=("f1_micro", "f1_macro", "subset_accuracy"),
     score="f1_micro",
     labels=praise.ASPECTS,
-    files=_no_files,
-    synthetic=True,
     summary="generated: aspects that a review praises, under negation",
 )
-NAMES = Task(
+NAMES = _generated(
     name="synthetic_names",
     kind="token_classification",
     load=partial(_load, names.example, 1),
     metrics=("entity_f1", "token_accuracy"),
     score="entity_f1",
     labels=names.TAGS,
-    files=_no_files,
-    synthetic=True,
     summary="generated: persons and places with the same names",
 )
-QA = Task(
+QA = _generated(
     name="synthetic_qa",
     kind="qa",
     load=partial(_load, fact_qa.example, 1),
     metrics=("squad",),
     score="f1",
-    files=_no_files,
-    synthetic=True,
     summary="generated: extractive answers that depend on person and kind",
 )
 

@@ -12,7 +12,7 @@ from harness.analysis.citations import BibEntry, entries
 from harness.analysis.ranking import lead
 from harness.analysis.score_format import NOTHING, score
 from harness.analysis.summary import BoardRow, ScoreCell, Statistic, Summary
-from harness.reporting import captions, secondary_tables, verdict
+from harness.reporting import captions, provenance_lines, secondary_tables, verdict
 from harness.reporting.formatting import millions, speed_up
 from harness.reporting.table_model import FIRST_TASK, Column, Line, Table
 from harness.storage.plan_file import PlannedTask, PublishedFigure
@@ -79,7 +79,7 @@ def build(summary: Summary) -> Board:
         lines=tuple(lines),
         notes=(*top, *idle, *collapsed, *((mark, text) for text, mark in notes.marks.items())),
         reading=tuple(captions.reading(summary)),
-        provenance=tuple(captions.provenance(summary)),
+        provenance=tuple(provenance_lines.provenance(summary)),
         tables=tuple(secondary_tables.tables(summary)),
         citations=entries(summary.plan.citations),
         verdict=tuple(verdict.sentences(summary)),

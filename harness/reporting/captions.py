@@ -1,19 +1,17 @@
-"""Sentences of a board: its top group, explanations of its numbers, and the origin of its results."""
+"""Sentences of a board: its top group, and explanations of its numbers."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from harness.analysis import data_notes, interval_coverage, selection_notes
+from harness.analysis import interval_coverage, selection_notes
 from harness.analysis.ranking import why_no_average
 from harness.analysis.speed_up import machine
 from harness.analysis.summary import Summary, is_error, scale
 from harness.api.wording import counted
-from harness.reporting.formatting import duration
 from harness.storage.plan_file import PlanFile, PlannedRun
-from harness.storage.records import Hardware, TeacherRecord
+from harness.storage.records import TeacherRecord
 
 IDLE = "no better than a constant answer, which ignores the examples"
 
@@ -240,91 +238,3 @@ def _of_seed(summary: Summary) -> str:
     plan = summary.plan
     first = next(iter(plan.teachers), None)
     return ", each seed with its own teacher" if first in interval_coverage.one_per_seed(plan) else ""
-
-
-def provenance(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Yield (name, text) of the command, data, machines, packages and code that produced the results."""
-    plan, results = summary.plan, summary.results
-    yield "Command", f"`{plan.command}`"
-    yield "Seeds", ", ".join(map(str, plan.seeds))
-    for name in interval_coverage.one_per_seed(plan):
-        yield f"Seeds of teacher {name}", _teacher_seeds(summary, name)
-    yield from _teacher_heads(summary)
-    yield from _assistants(plan)
-    for task in plan.tasks:
-        of_task = [result for result in results if result.task == task.name]
-        if of_task:
-            text = f"`{of_task[0].data_fingerprint}`, the same in {counted(len(of_task), 'result')}"
-            yield f"Examples scored, {task.name}", text
-        if task.data:
-            yield from data_notes.provenance(task.name, task.data)
-        yield from data_notes.truncation(task.name, task.truncated)
-    yield from selection_notes.provenance(summary)
-    if plan.tuning:
-        untuned = {study.label: None for study in plan.tuning.studies if study.key is None}
-        without = f"; nothing to tune on at least one task: {', '.join(untuned)}" if untuned else ""
-        yield "Tuning", f"{counted(plan.tuning.trials, 'trial')} per row and task, the same for all{without}"
-    for planned in plan.generals:
-        record = next((record for record in summary.generals if record.key == planned.key), None)
-        cost = duration(record.cost.student_seconds + record.cost.teacher_seconds) if record else "not trained yet"
-        steps = f"{counted(planned.steps, 'step')} on {planned.data}, {cost}"
-        text = f"{', '.join(planned.labels)}, {planned.student}: {steps}"
-        yield "Text stage", f"{text}; `general/{planned.key}/student`"
-    if not results:
-        return
-    yield "Hardware", _variants(_machine(result.provenance.hardware) for result in results)
-    yield "Packages", _variants(_packages(result.provenance.packages) for result in results)
-    yield "Code", _variants(_commit(r.provenance.git_commit, r.provenance.git_dirty) for r in results)
-    if summary.others:
-        yield "Not counted", f"{counted(summary.others, 'result')} with other settings in the same folder"
-
-
-def _teacher_seeds(summary: Summary, name: str) -> str:
-    """List the teacher's fine-tuning seeds, in the order of the runs' seeds."""
-    seeds = {r.key: r.seed for r in summary.results if isinstance(r, TeacherRecord)}
-    keys = next(keys for keys in summary.plan.teachers[name].values() if len(keys) > 1)
-    return ", ".join("not trained yet" if seeds.get(key) is None else str(seeds[key]) for key in keys)
-
-
-def _assistants(plan: PlanFile) -> Iterator[tuple[str, str]]:
-    """Yield (title, text) for each teacher that is a row of the board: which row, and what that row learned from."""
-    for name, assistant in plan.assistants.items():
-        runs = "the run of the same seed" if assistant.seed is None else f"the run of seed {assistant.seed}"
-        row = plan.rows.get(assistant.label)
-        learned = f"; that row learned from {' and '.join(row.teachers)}" if row and row.teachers else ""
-        yield f"Teacher {name}", f"the student {assistant.student} of row {assistant.label}, {runs}{learned}"
-
-
-def _teacher_heads(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Yield (title, text) for each teacher whose checkpoint had a head: whether it was used, trained or replaced."""
-    tasks: dict[str, dict[str, list[str]]] = {}
-    for result in summary.results:
-        if isinstance(result, TeacherRecord) and result.head:
-            tasks.setdefault(result.name, {}).setdefault(result.head, []).append(result.task)
-    for name, by_head in tasks.items():
-        heads = (f"{', '.join(dict.fromkeys(on))}: {head}" for head, on in by_head.items())
-        yield f"Head of teacher {name}", "; ".join(heads)
-
-
-def _machine(hardware: Hardware) -> str:
-    return f"{machine(hardware)}, {hardware.memory_bytes / 2**30:.0f} GiB"
-
-
-def _packages(versions: dict[str, str]) -> str:
-    return ", ".join(
-        f"{'kd-harness' if name == 'harness' else name} {version}" for name, version in sorted(versions.items())
-    )
-
-
-def _commit(commit: str | None, dirty: bool | None) -> str:
-    if commit is None:
-        return "not from a git checkout"
-    return f"git commit `{commit[:12]}`" + (", with uncommitted changes" if dirty else "")
-
-
-def _variants(values: Iterable[str]) -> str:
-    """Return the value that all results share, or each value with its number of results."""
-    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
-    if len(counts) == 1:
-        return counts[0][0]
-    return "; ".join(f"{value} ({counted(number, 'result')})" for value, number in counts)

@@ -28,18 +28,21 @@ def group(summary: Summary) -> str:
     for pair in summary.comparisons:
         if pair.difference.repeated:
             text += f"; {' and '.join(pair.labels)} on {pair.student}: not tested, since {pair.untested}"
-    ranked = [row for row in summary.students if row.top is not None and row.rank is not None]
-    if any(
-        above.top is False and below.top and above.student == below.student and (above.rank or 0) < (below.rank or 0)
-        for above, below in product(ranked, repeat=2)
-    ):
-        text += "; a row may be outside while a lower-ranked row with a less certain difference is inside"
-    if any(
-        row.top is False and other.top and (row.student, row.rank) == (other.student, other.rank)
-        for row, other in product(ranked, repeat=2)
-    ):
-        text += "; rows of one rank may differ significantly, by less than the printed averages show"
-    return text
+    return "; ".join([text, *_contradictions(summary)])
+
+
+def _contradictions(summary: Summary) -> Iterator[str]:
+    """Explain where a row outside has the rank of a row of its student's top group, or a better one."""
+    ranked = [(row, row.rank) for row in summary.students if row.top is not None and row.rank is not None]
+    ranks = [
+        (rank_outside, rank_inside)
+        for (outside, rank_outside), (inside, rank_inside) in product(ranked, repeat=2)
+        if outside.student == inside.student and inside.top and not outside.top
+    ]
+    if any(outside < inside for outside, inside in ranks):
+        yield "a row may be outside while a lower-ranked row with a less certain difference is inside"
+    if any(outside == inside for outside, inside in ranks):
+        yield "rows of one rank may differ significantly, by less than the printed averages show"
 
 
 def _tested_over(summary: Summary) -> str:

@@ -4,13 +4,11 @@ import json
 import os
 import re
 import shutil
-import signal
 
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from harness import hookimpl
 from harness.api.engine import Interrupted
 from harness.api.errors import UserError
 from harness.cli.plan_command import plan_suite
@@ -20,28 +18,12 @@ from harness.models.initialization import seeded
 from harness.resolution import load, resolve
 from harness.tasks.fingerprints import fingerprint
 from harness.training.run import Run
-from tests.support.student_weights import student_weights
+from tests.support.run_watcher import Watcher
+from tests.support.student_weights import assert_same_weights, student_weights
 
 WORDS = "sun lamp fire night cave coal tree road hand song"
 METHODS = "methods=[finetune, tinybert, {tinybert: {label: more, augment: {variants: 4, model: language}}}]"
 ALONE = "methods=[{tinybert: {label: more, augment: {variants: 4, model: language}}}]"
-
-
-class Watcher:
-    """Records which runs start, and can send a signal at a step."""
-
-    def __init__(self, signal_at=None):
-        self.started, self.signal_at = [], signal_at
-
-    @hookimpl
-    def harness_run_started(self, event):
-        self.started.append(event.run.label)
-
-    @hookimpl
-    def harness_step(self, event):
-        if self.signal_at == (event.run.label, event.step):
-            self.signal_at = None
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def save_language_model(folder, cls=BertForMaskedLM):
@@ -63,11 +45,6 @@ def lm(small):
 def weights(small, label):
     (record,) = (r for r in small.store().records() if r.label == label)
     return student_weights(small.store(), record.key)
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
 
 
 def job(small, *overrides):
@@ -98,7 +75,7 @@ def test_a_suite_end_to_end(lm):
     shutil.rmtree(lm.folder / "results")
     assert not lm.run(METHODS, "seeds=[1]").failed
     for label, expected in plain.items():
-        assert_same(weights(lm, label), expected)
+        assert_same_weights(weights(lm, label), expected)
 
 
 def test_held_out_examples_are_not_augmented(lm):
@@ -149,7 +126,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(lm):
     ]
     assert len(plan.augmentations(plan.runs)) == 1
     lm.run(methods, "seeds=[1]")
-    assert_same(weights(lm, "more"), expected)
+    assert_same_weights(weights(lm, "more"), expected)
 
 
 def test_an_incomplete_write_is_ignored(lm):
@@ -162,7 +139,7 @@ def test_an_incomplete_write_is_ignored(lm):
     shutil.rmtree(lm.folder / "results")
     assert not augmented_data.cached(job(lm)).is_kept()
     lm.run(ALONE, "seeds=[1]")
-    assert_same(weights(lm, "more"), expected)
+    assert_same_weights(weights(lm, "more"), expected)
     assert not list(cached.parent.glob("*.partial"))
 
 
@@ -177,7 +154,7 @@ def test_an_interruption_caches_nothing_and_the_next_run_completes(lm):
     resumed = weights(lm, "more")
     shutil.rmtree(lm.folder / "results")
     lm.run(ALONE, "seeds=[1]")
-    assert_same(weights(lm, "more"), resumed)
+    assert_same_weights(weights(lm, "more"), resumed)
 
 
 def test_what_changes_the_key(lm):

@@ -1,42 +1,22 @@
 """Jointly fine-tuned teachers in a suite, from the plan to the leaderboard."""
 
-import os
 import re
 import shutil
-import signal
 
 import pytest
 import torch
 
-from harness import hookimpl
 from harness.execution import teacher_runs
 from harness.models.capture import Capture
 from harness.reporting import report_files
 from harness.training.scoring import score
-from tests.support.student_weights import student_weights
+from tests.support.run_watcher import Watcher
+from tests.support.student_weights import assert_same_weights, student_weights
 
 pytestmark = pytest.mark.xdist_group("cofinetuning")  # tests that share a finished suite
 
 OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"
 ALONE = (OTHER, "methods=[mt_bert]", "seeds=[1]")
-
-
-class Watcher:
-    """Records which runs start, and can send a signal at a step of one of them."""
-
-    def __init__(self, signal_at=None):
-        self.started = []
-        self.signal_at = signal_at
-
-    @hookimpl
-    def harness_run_started(self, event):
-        self.started.append(event.run.label)
-
-    @hookimpl
-    def harness_step(self, event):
-        if self.signal_at == (event.run.label, event.step):
-            self.signal_at = None
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def members(small, *overrides):
@@ -46,11 +26,6 @@ def members(small, *overrides):
 def student(small):
     (record,) = (r for r in small.store().records() if r.label == "mt_bert")
     return record, student_weights(small.store(), record.key)
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
 
 
 def test_a_suite_end_to_end(small):
@@ -77,7 +52,7 @@ def test_teachers_share_a_head_train_the_projection_and_have_their_own_scores(sm
     small.finished(*ALONE)
     jobs = members(small, *ALONE)
     base, other = (teacher_runs.load(jobs[f"{name} (mt_bert)"]) for name in ("base", "other"))
-    assert_same(base.head.state_dict(), other.head.state_dict())
+    assert_same_weights(base.head.state_dict(), other.head.state_dict())
     assert list(base.body.bridge.parameters()) == []
     assert other.body.bridge.weight.shape == (32, 16)
     start = teacher_runs.start(jobs["base (mt_bert)"], trust_remote_code=False)
@@ -130,7 +105,7 @@ def test_an_interruption_of_their_training_gives_the_same_bits(small):
     assert [teacher.score for teacher in small.store().teachers()] == scores
     again, weights = student(small)
     assert again.key == record.key
-    assert_same(weights, expected)
+    assert_same_weights(weights, expected)
 
 
 def test_a_student_is_bit_identical_alone_and_in_a_cohort(small):
@@ -143,7 +118,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(small):
     records = {r.label: r for r in small.store().records()}
     assert records["apart"].teachers == ["base", "other"]
     assert records["mt_bert"].cost.cohort_size == 5
-    assert_same(student(small)[1], expected)
+    assert_same_weights(student(small)[1], expected)
 
 
 def test_two_groups_of_one_method_have_names_of_their_own(small):

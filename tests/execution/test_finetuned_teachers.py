@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
-from harness import hookimpl
 from harness.analysis.aggregate import summarize
 from harness.api.errors import UserError
 from harness.execution import teacher_runs
@@ -17,21 +16,11 @@ from harness.reporting import board, formats
 from harness.resolution import resolve
 from harness.storage.run_lookup import find_run
 from tests.support.own_code import give_code
+from tests.support.run_watcher import Watcher
 
 TEACHER = "teachers={base: {model: ./classifier, finetune: false}}"
 WORDS = "sun lamp fire night cave coal tree road hand song"
 NAMES = ("dark", "bright")
-
-
-class Watcher:
-    """Records the labels of the runs that start."""
-
-    def __init__(self):
-        self.started = []
-
-    @hookimpl
-    def harness_run_started(self, event):
-        self.started.append(event.run.label)
 
 
 def examples(small):

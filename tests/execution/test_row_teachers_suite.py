@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import hookimpl
 from harness import planning as planning
 from harness.analysis.aggregate import summarize
 from harness.execution.job_states import job_states
 from harness.execution.outcome import ExecutionOptions
 from harness.planning import graph_builder, run_selection, tuning_studies
 from harness.reporting import report
+from tests.support.run_watcher import Watcher
 from tests.support.student_weights import change_student, student_weights
 
 CHAIN = (
@@ -51,17 +51,6 @@ class Broken(Method):
 def harness_register_methods(register):
     register(Broken)
 """
-
-
-class Watcher:
-    """Records the label and the seed of each run that starts."""
-
-    def __init__(self):
-        self.started = []
-
-    @hookimpl
-    def harness_run_started(self, event):
-        self.started.append((event.run.label, event.run.seed))
 
 
 def runs(plan):
@@ -175,7 +164,7 @@ def test_students_are_those_of_a_suite_in_which_the_assistant_is_an_ordinary_tea
     watcher = Watcher()
     methods = CHAIN[2].replace("]}}]", "]}}, {tinybert: {label: more, students: [1x32], teachers: [medium]}}]")
     assert not small.run(*CHAIN[:2], methods, "seeds=[1]", observers=(watcher,)).failed
-    assert watcher.started == [("base", 1), ("ta", 1), ("last", 1), ("more", 1)]
+    assert watcher.started_seeds == [("base", 1), ("ta", 1), ("last", 1), ("more", 1)]
     store = small.store()
     found = {record.label: record for record in store.records()}
     assert found["last"].assistants == {"medium": found["ta"].key}

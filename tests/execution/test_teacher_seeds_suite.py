@@ -6,25 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import hookimpl
 from harness.analysis.aggregate import summarize
 from harness.reporting import report
+from tests.support.run_watcher import Watcher
 from tests.support.student_weights import student_weights
 
 SEEDS = "teachers.base.seeds=[4, 9]"
 ROWS = "methods=[finetune, logit_kd]"
 OTHER = "teachers.other={architecture: {layers: 4, hidden: 16, heads: 2, ffn: 32}, epochs: 1, lr: 0.001}"
-
-
-class Watcher:
-    """Records the label and the seed of each run that starts."""
-
-    def __init__(self):
-        self.started = []
-
-    @hookimpl
-    def harness_run_started(self, event):
-        self.started.append((event.run.label, event.run.seed))
 
 
 def trained(small, label):
@@ -45,7 +34,7 @@ def test_each_run_is_bit_identical_to_that_of_a_suite_with_its_teacher_alone(sma
     """All weights are trained again, with another results folder and another cache."""
     watcher = Watcher()
     assert not small.run(SEEDS, ROWS, observers=(watcher,)).failed
-    assert watcher.started[:2] == [("base", 4), ("base", 9)]
+    assert watcher.started_seeds[:2] == [("base", 4), ("base", 9)]
     teachers = {teacher.seed: teacher for teacher in small.store().teachers()}
     assert {teacher.name for teacher in teachers.values()} == {"base"}
     assert teachers.keys() == {4, 9}
@@ -71,7 +60,7 @@ def test_more_seeds_leave_existing_results_unchanged(small):
     small.run("teachers.base.seeds=[4]", "seeds=[1]", ROWS)
     watcher = Watcher()
     small.run(SEEDS, ROWS, observers=(watcher,))
-    assert watcher.started == [("base", 9), ("finetune", 2), ("logit_kd", 2)]
+    assert watcher.started_seeds == [("base", 9), ("finetune", 2), ("logit_kd", 2)]
 
 
 def test_one_order_of_the_data_and_teachers_of_two_seeds(small):
@@ -88,7 +77,7 @@ def test_one_order_of_the_data_and_teachers_of_two_seeds(small):
 def test_groups_are_trained_seed_by_seed(small):
     watcher = Watcher()
     assert not small.run(SEEDS, OTHER, "methods=[mt_bert]", observers=(watcher,)).failed
-    assert watcher.started == [
+    assert watcher.started_seeds == [
         ("base", 4),
         ("base", 9),
         ("other", 1),

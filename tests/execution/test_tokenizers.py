@@ -1,21 +1,19 @@
 """One student of a BERT and a RoBERTa with different tokenizers, in suites from the plan to the leaderboard."""
 
 import json
-import os
 import shutil
-import signal
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from harness import hookimpl
 from harness.execution import teacher_runs as teachers
 from harness.models import tokenizers
 from harness.models.capture import Capture
 from harness.training.batch_stream import encode_task
 from harness.training.scoring import score
-from tests.support.student_weights import student_weights
+from tests.support.run_watcher import Watcher
+from tests.support.student_weights import assert_same_weights, student_weights
 from tests.support.tokenizer_factory import bytelevel, save, wordpiece
 
 pytestmark = pytest.mark.xdist_group("tokenizers")  # tests that share finished suites
@@ -56,19 +54,6 @@ TASKS = {
 }
 
 
-class Watcher:
-    """Sends a signal at a step of a run."""
-
-    def __init__(self, label, step):
-        self.signal_at = label, step
-
-    @hookimpl
-    def harness_step(self, event):
-        if self.signal_at == (event.run.label, event.step):
-            self.signal_at = None
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 @pytest.fixture(name="mixed")
 def _mixed(small):
     """The small suite with two pretrained teachers of different depths, widths and tokenizers."""
@@ -95,11 +80,6 @@ def settings(task="order", method="mt_bert", **replaced):
 def student(small, label="mt_bert"):
     (record,) = (r for r in small.store().records() if r.label == label)
     return record, student_weights(small.store(), record.key)
-
-
-def assert_same(one, two):
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], tensor) for name, tensor in two.items())
 
 
 @pytest.mark.parametrize(("task", "cofinetune"), [*((task, True) for task in TASKS), ("synthetic_qa", False)])
@@ -171,7 +151,7 @@ def test_a_student_is_bit_identical_alone_and_in_a_cohort(mixed):
     again, weights = student(mixed)
     assert again.cost.cohort_size == 4
     assert again.key == record.key
-    assert_same(weights, expected)
+    assert_same_weights(weights, expected)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -197,7 +177,7 @@ def test_runs_with_one_tokenizer_do_not_depend_on_the_cohort(mixed):
     assert "alignment" not in record.parts
     (mixed.store().run_folder(record.key) / "record.json").unlink()
     assert not mixed.run(*overrides, "methods=[logit_kd, mt_bert]").failed
-    assert_same(student(mixed, "logit_kd")[1], expected)
+    assert_same_weights(student(mixed, "logit_kd")[1], expected)
 
 
 @pytest.mark.parametrize("label", ["base (mt_bert)", "mt_bert"])
@@ -207,9 +187,9 @@ def test_interrupted_equals_uninterrupted(mixed, label):
     _, expected = student(mixed)
     for name in ("results", "cache"):
         shutil.rmtree(mixed.folder / name)
-    assert mixed.run(*overrides, observers=(Watcher(label, 1),)).interrupted
+    assert mixed.run(*overrides, observers=(Watcher((label, 1)),)).interrupted
     assert not mixed.run(*overrides).interrupted
-    assert_same(student(mixed)[1], expected)
+    assert_same_weights(student(mixed)[1], expected)
 
 
 def test_the_tokenizer_of_a_teacher_is_part_of_the_keys(mixed):

@@ -10,6 +10,7 @@ from datasets import Dataset
 from harness.api.events import RunId
 from harness.api.task import Splits, Task
 from harness.config.training_schema import TrainingSpec
+from harness.execution import run_checkpoints
 from harness.models import tokenizers
 from harness.models.families import shape
 from harness.planning.job_inputs import task_info
@@ -187,6 +188,19 @@ def assert_same(run, expected):
     for name, tensor in weights.items():
         assert torch.equal(mine[name], tensor), f"{run.id}: {name} differs"
     assert said == history
+
+
+def interrupted(world, build, position, checkpoint):
+    """Train the run that `build` returns up to a position; returns another one that continues from its checkpoint."""
+    first, again = build(), build()
+    train(
+        world.cohort(first),
+        stop=lambda: first.position >= position,
+        checkpoint=lambda run: run_checkpoints.save(run, checkpoint),
+    )
+    assert run_checkpoints.restore(again, checkpoint)
+    assert again.position == position
+    return again
 
 
 def alone(world, method, config, seed):

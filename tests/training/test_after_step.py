@@ -5,8 +5,7 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
-from harness.execution import run_checkpoints
-from tests.support.training_world import alone, assert_same, bits, train
+from tests.support.training_world import alone, assert_same, bits, interrupted, train
 
 
 class Remembers(Method):
@@ -62,18 +61,10 @@ def test_the_state_is_updated_once_for_each_step_and_logged(world):
 
 @pytest.mark.parametrize("stop_after", [1, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
-    here, saved = world(), tmp_path / "run.pt"
-    expected = alone(here, Remembers, {}, 1)
-    first = here.run(Remembers)
-    train(
-        here.cohort(first),
-        stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: run_checkpoints.save(run, saved),
-    )
-    again = here.run(Remembers)
-    assert run_checkpoints.restore(again, saved)
+    here = world()
+    again = interrupted(here, lambda: here.run(Remembers), stop_after, tmp_path / "run.pt")
     train(here.cohort(again))
-    assert_same(again, expected)
+    assert_same(again, alone(here, Remembers, {}, 1))
 
 
 def test_a_repeated_step_starts_with_an_empty_scratch(world):

@@ -9,7 +9,7 @@ from harness.api.method import Method, Needs, Stage
 from harness.execution import run_checkpoints, run_records
 from harness.training.best_epoch import BestEpoch
 from harness.training.scoring import score
-from tests.support.training_world import CPU
+from tests.support.training_world import CPU, interrupted, train
 
 EPOCH = 6
 """Steps of an epoch of the small task: 44 examples in batches of 8."""
@@ -51,10 +51,6 @@ def same(weights_a, weights_b):
     return weights_a.keys() == weights_b.keys() and all(
         torch.equal(weights_a[name], weights_b[name]) for name in weights_a
     )
-
-
-def train(cohort, *, stop=lambda: False, checkpoint=lambda run: None):
-    return list(cohort.train(stop=stop, checkpoint=checkpoint))
 
 
 def trained(here, method, best, **options):
@@ -145,16 +141,9 @@ def test_alone_and_in_a_cohort_the_bits_are_the_same(world, kind):
 
 @pytest.mark.parametrize("stop_after", [3, 6, 8, 12, 14])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
-    here, saved = world(epochs=3, lr=3e-3), tmp_path / "run.pt"
+    here = world(epochs=3, lr=3e-3)
     expected = trained(here, Spoils, here.best())
-    first = here.run(Spoils, best=here.best())
-    train(
-        here.cohort(first),
-        stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: run_checkpoints.save(run, saved),
-    )
-    again = here.run(Spoils, best=here.best())
-    assert run_checkpoints.restore(again, saved)
+    again = interrupted(here, lambda: here.run(Spoils, best=here.best()), stop_after, tmp_path / "run.pt")
     assert again.best.epochs == expected.best.epochs[: stop_after // EPOCH]
     train(here.cohort(again))
     assert again.best.epochs == expected.best.epochs

@@ -12,7 +12,7 @@ from harness.api.losses import task_loss
 from harness.execution import run_checkpoints
 from harness.plugin_host.host import Host
 from harness.training.scoring import logits
-from tests.support.training_world import alone, assert_same, train
+from tests.support.training_world import alone, assert_same, interrupted, train
 
 CPU = torch.device("cpu")
 KINDS = ["classification", "regression", "qa"]
@@ -150,20 +150,9 @@ def test_no_teacher_runs_if_no_run_needs_it(world):
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
     here = world()
-    expected = alone(here, "tinybert", {}, 1)
-    first = here.run("tinybert")
-    saved = tmp_path / "run.pt"
-    train(
-        here.cohort(first),
-        stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: run_checkpoints.save(run, saved),
-    )
-    assert first.position == stop_after
-    again = here.run("tinybert")
-    assert run_checkpoints.restore(again, saved)
-    assert again.position == stop_after
+    again = interrupted(here, lambda: here.run("tinybert"), stop_after, tmp_path / "run.pt")
     train(here.cohort(again))
-    assert_same(again, expected)
+    assert_same(again, alone(here, "tinybert", {}, 1))
     assert again.cost.tokens == sum(here.stream().at(i, CPU).tokens for i in range(again.steps))
 
 

@@ -7,9 +7,8 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import projection, task_loss
-from harness.execution import run_checkpoints
 from harness.training.optimizer import adamw, allocate_moments, scaled_learning_rates, set_learning_rate
-from tests.support.training_world import alone, assert_same, bits, train
+from tests.support.training_world import alone, assert_same, bits, interrupted, train
 
 FIRST = 3
 """Steps of the first stage."""
@@ -96,18 +95,10 @@ def test_factors_of_one_change_no_bit(world):
 
 @pytest.mark.parametrize("stop_after", [2, 4, 5])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
-    here, saved = world(), tmp_path / "run.pt"
-    expected = alone(here, Grouped, {}, 1)
-    first = here.run(Grouped)
-    train(
-        here.cohort(first),
-        stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: run_checkpoints.save(run, saved),
-    )
-    again = here.run(Grouped)
-    assert run_checkpoints.restore(again, saved)
+    here = world()
+    again = interrupted(here, lambda: here.run(Grouped), stop_after, tmp_path / "run.pt")
     train(here.cohort(again))
-    assert_same(again, expected)
+    assert_same(again, alone(here, Grouped, {}, 1))
 
 
 def test_an_update_is_that_of_an_optimizer_with_this_learning_rate():

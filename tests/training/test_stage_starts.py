@@ -5,9 +5,9 @@ import torch
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
-from harness.execution import run_checkpoints
 from harness.training.best_epoch import BestEpoch
-from tests.training.test_best_epoch import EPOCH, Scripted, same, train, weights
+from tests.support.training_world import interrupted, train
+from tests.training.test_best_epoch import EPOCH, Scripted, same, weights
 
 
 class Phases(Method):
@@ -78,17 +78,10 @@ def test_without_a_selection_the_stage_continues_with_the_last_step_and_the_reco
 
 @pytest.mark.parametrize("stop_after", [7, 17, 18, 20])
 def test_interrupted_and_resumed_equals_uninterrupted(world, tmp_path, stop_after):
-    here, saved = world(), tmp_path / "run.pt"
+    here = world()
     expected = here.run(Phases, best=here.best())
     train(here.cohort(expected))
-    first = here.run(Phases, best=here.best())
-    train(
-        here.cohort(first),
-        stop=lambda: first.position >= stop_after,
-        checkpoint=lambda run: run_checkpoints.save(run, saved),
-    )
-    again = here.run(Phases, best=here.best())
-    assert run_checkpoints.restore(again, saved)
+    again = interrupted(here, lambda: here.run(Phases, best=here.best()), stop_after, tmp_path / "run.pt")
     train(here.cohort(again))
     assert same(weights(again.student), weights(expected.student))
     assert same(weights(again.modules), weights(expected.modules))

@@ -6,7 +6,7 @@ import pytest
 
 from harness import Method, Needs, Stage
 from harness.api.losses import task_loss
-from harness.execution import run_checkpoints
+from tests.support.training_world import interrupted
 
 
 class Named(Method):
@@ -76,15 +76,8 @@ def test_a_resumed_run_remembers_names_of_earlier_stages(world, tmp_path, misspe
             return {"task": 2.0, "taks": float(misspelled and step.stage.name == "first")}
 
     here = world()
-    first, again = here.run(Weighs), here.run(Weighs)
-    stop = first.progress.lengths[0] + 1
-    saved = tmp_path / "run.pt"
-    begun = here.cohort(first).train(
-        stop=lambda: first.position == stop, checkpoint=lambda run: run_checkpoints.save(run, saved)
-    )
-    assert list(begun) == []
-    assert run_checkpoints.restore(again, saved)
-    assert again.position == stop
+    stop = here.run(Weighs).progress.lengths[0] + 1
+    again = interrupted(here, lambda: here.run(Weighs), stop, tmp_path / "run.pt")
     list(here.cohort(again).train(stop=lambda: False, checkpoint=lambda run: None))
     assert ("weights() names taks, but" in (again.error or "")) == misspelled
     assert again.ended

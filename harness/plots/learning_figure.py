@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,12 @@ Cell = tuple[str, str, str]
 def sheets(summary: Summary) -> Iterator[Sheet]:
     """Yield a sheet for each student whose runs have logged losses."""
     losses = _losses(summary)
-    students = [name for name in summary.plan.students if _panels(summary, name, losses, first=True)]
+    students = [name for name in summary.plan.students if any(_curves(summary, name, losses))]
     hidden = hidden_note(MAX_STUDENTS, len(students), "students", "the first students of the suite")
     for number, student in enumerate(students[:MAX_STUDENTS], start=1):
-        panels = _panels(summary, student, losses)
+        panels: dict[str, dict[str, Curve]] = {}
+        for task, label, averaged in _curves(summary, student, losses):
+            panels.setdefault(task, {})[label] = averaged
         yield _sheet(summary, "learning" if number == 1 else f"learning-{number}", student, panels, hidden)
 
 
@@ -67,21 +70,15 @@ def _losses(summary: Summary) -> Mapping[Cell, list[LoggedLosses]]:
     return losses
 
 
-def _panels(
-    summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]], *, first: bool = False
-) -> Panels:
-    """Return the curves of complete cells only, so that every curve covers all seeds. `first`: return one at most."""
-    rows = {row.label: row for row in summary.students if row.student == student}
-    panels: dict[str, dict[str, Curve]] = {}
-    for task in summary.plan.tasks:
-        for label, row in rows.items():
-            if row.cells[task.name].state not in ("missing", "failed"):
-                averaged = curve(losses.get((task.name, label, student), []))
-                if averaged:
-                    panels.setdefault(task.name, {})[label] = averaged
-                    if first:
-                        return panels
-    return panels
+def _curves(
+    summary: Summary, student: str, losses: Mapping[Cell, list[LoggedLosses]]
+) -> Iterator[tuple[str, str, Curve]]:
+    """Yield (task, label, curve) of complete cells only, so that every curve covers all seeds."""
+    rows = [row for row in summary.students if row.student == student]
+    for task, row in product(summary.plan.tasks, rows):
+        is_complete = row.cells[task.name].state not in ("missing", "failed")
+        if is_complete and (averaged := curve(losses.get((task.name, row.label, student), []))):
+            yield task.name, row.label, averaged
 
 
 def _sheet(summary: Summary, name: str, student: str, panels: Panels, hidden: str) -> Sheet:

@@ -147,7 +147,7 @@ class LatencyRecord(FrozenModel):
     provenance: Provenance
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_models(self) -> Self:
         names = [model.name for model in self.models]
         cells = [(t.backend, t.shape, t.model) for t in self.timings]
         if len(set(names)) != len(names) or self.reference not in names:
@@ -156,15 +156,23 @@ class LatencyRecord(FrozenModel):
             raise ValueError("duplicate timing, or a timing of an unknown model")
         if {model.of for model in self.models} - {None, *names}:
             raise ValueError("a control of an unknown model")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
         described = self.parts.get("models", [])
         if not isinstance(described, list) or not all(_has_identity(model) for model in described):
             raise ValueError("parts.models: expected a list of models with their name and identity")
         if not isinstance(self.packages, dict):
             raise ValueError("parts.packages: expected a mapping of packages to versions")
-        measured = {cell[:2] for cell in cells}
+        return self
+
+    @model_validator(mode="after")
+    def _check_rounds(self) -> Self:
+        measured = {(timing.backend, timing.shape) for timing in self.timings}
         for backend, shape in measured:
             group = self.at(backend, shape)
-            if len({len(t.nanoseconds) for t in group}) > 1 or len(group) != len(names):
+            if len({len(t.nanoseconds) for t in group}) > 1 or len(group) != len(self.models):
                 raise ValueError(f"{backend} at {shape}: expected a time of every model in every round")
         shapes = [(size, length) for size in self.settings.batch_sizes for length in self.settings.lengths]
         planned = {(backend, shape) for backend in self.settings.backends for shape in shapes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from harness.config.published_figures import Published, PublishedRow, PublishedTable, as_list
 from harness.resolution.suite import Resolved
@@ -34,23 +35,20 @@ Found = tuple[str, str, Published, PublishedTable, PublishedRow]
 
 
 def _teacher_figures(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
-    for name in resolved.suite.spec.teachers:
+    for name, source in product(resolved.suite.spec.teachers, sources):
         model, shape = resolved.suite.models.get(name), resolved.shapes.get(name)
         if model is not None and shape is not None:
-            for source in sources:
-                for table, row in source.figures_of_teacher(model, shape):
-                    yield name, "", source, table, row
+            for table, row in source.figures_of_teacher(model, shape):
+                yield name, "", source, table, row
 
 
 def _student_figures(resolved: Resolved, sources: Sequence[Published]) -> Iterator[Found]:
     for variant in resolved.suite.variants:
         options = variant.config.model_dump(mode="json")
-        for student in variant.students:
-            shape = resolved.shapes.get(student)
-            if shape is not None:
-                for source in sources:
-                    for table, row in source.figures_of(method=variant.method.name, options=options, shape=shape):
-                        yield variant.label, student, source, table, row
+        for student, source in product(variant.students, sources):
+            if shape := resolved.shapes.get(student):
+                for table, row in source.figures_of(method=variant.method.name, options=options, shape=shape):
+                    yield variant.label, student, source, table, row
 
 
 def _figure(

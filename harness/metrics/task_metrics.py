@@ -102,9 +102,7 @@ def choose(
     if score is not None and score not in chosen:
         chosen.append(score)
     for name in chosen:
-        if name not in values and (name in METRICS or (registered is not None and name not in registered)):
-            message = f"no metric {name!r} for a task of kind {kind}; {nearest(name, values)}"
-            raise UserError(Problem(message, "metrics" if metrics and name in metrics else "score"))
+        _refuse_unknown(name, kind, registered, "metrics" if metrics and name in metrics else "score")
     if kind == "classification" and classes != 2 and "f1" in chosen:
         message = f"f1 is that of the second of two classes, found {classes} classes; use f1_macro"
         raise UserError(Problem(message, "metrics"))
@@ -119,6 +117,12 @@ def choose(
         message = f"the score {score!r} is a metric of a plugin: say whether a higher one is better, true or false"
         raise UserError(Problem(message, "higher_is_better"))
     return TaskMetrics(tuple(names), score, higher_is_better)
+
+
+def _refuse_unknown(name: str, kind: str, registered: Collection[str] | None, where: str) -> None:
+    values = VALUES.get(kind, {})
+    if name not in values and (name in METRICS or (registered is not None and name not in registered)):
+        raise UserError(Problem(f"no metric {name!r} for a task of kind {kind}; {nearest(name, values)}", where))
 
 
 def _refuse_for_built_in(score: str, settings: Mapping[str, bool | None]) -> None:

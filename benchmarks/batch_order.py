@@ -1,6 +1,6 @@
 """`python -m benchmarks.batch_order RESULTS...`: compares the scores of random, grouped and bucketed batches.
 
-Reads result folders of `benchmarks/batch_order.yaml`, one for each value of `training.batching`.
+Reads result folders of `benchmarks/batch_order.yaml`, one for each value of `training.batching`, and earlier scores.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ validation set. A teacher was fine-tuned once for each task, batch size and kind
 which are not corrected for their number. All scores: [batch-order.csv](batch-order.csv)."""
 
 
-def scores(folders: Iterable[Path]) -> pd.DataFrame:
+def scores(results: Iterable[Path]) -> pd.DataFrame:
     """Return one line for each completed run: its setting, `batching`, `seed`, and `score` in percent.
+
+    `results` are result folders, or files that this module has written before.
 
     Raises `UserError` for a folder without results, and if two runs of a setting have the same batches and seed.
     """
-    runs = pd.DataFrame(run for folder in folders for run in _runs(Store.existing(folder)))
+    runs = pd.concat([_scores(path) for path in results])
     columns = [*SETTING, "batching", "seed"]
     if runs.duplicated(columns).any():
         repeated = runs.loc[runs.duplicated(columns), columns].iloc[0].to_dict()
         raise UserError(f"two runs of one setting, batches and seed: {repeated}")
     runs["batching"] = pd.Categorical(runs["batching"], ORDER, ordered=True)
     return runs.sort_values(columns, ignore_index=True)
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.DataFrame(_runs(Store.existing(path)))
 
 
 def _runs(store: Store) -> Iterator[dict[str, object]]:
@@ -86,7 +92,9 @@ def _difference(values: pd.Series, random: pd.Series) -> str:
 
 
 def run(
-    results: Annotated[list[Path], typer.Argument(help="result folders, one for each value of training.batching")],
+    results: Annotated[
+        list[Path], typer.Argument(help="result folders, and batch-order.csv of an earlier call to add to it")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the table and the scores")] = HERE / "results",
 ) -> None:
     """Write the scores of all runs to batch-order.csv, and print a table, which is written to batch-order.md."""

@@ -39,6 +39,12 @@ def test_every_completed_run_is_a_line_in_percent_random_batches_first(folders):
     assert runs[batch_order.SETTING].drop_duplicates().values.tolist() == [["sst2", "kd", 100, 16]]
 
 
+def test_runs_are_added_to_those_of_an_earlier_call(folders, tmp_path):
+    first, second = (batch_order.scores(found) for found in (folders[:1], folders))
+    first.to_csv(tmp_path / "batch-order.csv", index=False)
+    pd.testing.assert_frame_equal(batch_order.scores([tmp_path / "batch-order.csv", *folders[1:]]), second)
+
+
 def cells(folders):
     """The cells of the only line of the table from the column `random` on."""
     (line,) = batch_order.table(batch_order.scores(folders)).splitlines()[2:]

@@ -18,7 +18,9 @@ from harness.cli.app import app
 from harness.config.yaml_tree import Mark, parse
 from harness.models.output_names import WHOLE
 from harness.plugin_host.host import Host
+from harness.prediction.glue_submission import TEST_SETS
 from harness.reporting import report
+from harness.resolution import load
 from harness.testing import check_method, loss_terms, tiny_batch, tiny_model
 from harness.testing.conformance import checks
 from tests.support.forked_commands import ForkedCommand, run_pytest
@@ -158,6 +160,18 @@ def test_printed_run_with_the_plugin_is_valid(folder):
         "harness validate glue-small.yaml --plugin cosine_kd.py --set 'methods=[finetune, cosine_kd]'", folder
     )
     assert "2: finetune, cosine_kd" in output
+
+
+def test_printed_submissions_name_a_student_and_all_tasks():
+    """The command refuses a suite with several students without `--student`, and one that lacks a task of GLUE."""
+    lines = shell_lines(ROOT / "docs" / "export.md")
+    suite = load("glue", overrides=[line.split("'")[1] for line in lines if line.startswith("harness run glue")]).suite
+    assert {test.task for test in TEST_SETS} <= {task.name for task in suite.tasks}
+    help_text = typer.main.get_command(app).commands["submit"].help
+    submissions = [line.strip() for line in [*lines, *help_text.splitlines()] if "harness submit glue" in line]
+    assert len(submissions) == 3
+    students = [re.search(r"--student (\S+)", line) for line in submissions]
+    assert all(student and student[1] in suite.spec.students for student in students)
 
 
 def test_the_readme_names_every_command():

@@ -203,9 +203,10 @@ def submit(
     """Predict GLUE's test sets with the students of a suite, and write the zip for the GLUE server.
 
     The test splits are read from the suite's data source. Students with code of their own need the suite's
-    `trust_remote_code`. MNLI's student also predicts the diagnostic set AX.
+    `trust_remote_code`. MNLI's student also predicts the diagnostic set AX. The server needs all nine tasks, wnli
+    included, which the shipped suite glue lacks: add it to the suite's tasks, or use --allow-missing.
 
-    harness submit glue --label tinybert --seed 1
+    harness submit glue --label tinybert --student 6x768 --seed 1
     """
     from harness.cli.submit_command import SubmitOptions, submit_suite
 

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from harness.api.events import (
 )
 from harness.api.tracker import RunObserver
 from harness.plugin_host.host import Host
+from harness.trackers.json_lines import JsonLines
 from harness.workflow import suite_trackers
 
 FIRST, SECOND = (RunId(f"k{seed}aaaaaaaaaa", "sst2", "tinybert-kl", "4x312", seed) for seed in (1, 2))
@@ -88,6 +90,13 @@ def test_json_lines(host, tmp_path):
     (nan,) = {line["losses"]["loss"] for line in lines if line["event"] == "step" and line["run"]["seed"] == 2}
     assert nan is None
     assert (lines[-1]["event"], lines[-1]["exit_code"], lines[-1]["files"]) == ("suite_ended", 1, ["leaderboard.md"])
+
+
+def test_the_docs_describe_every_json_event():
+    page = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text(encoding="utf-8")
+    described = re.findall(r"^\| `(\w+)` \|", page.split("## JSON logs\n")[1], flags=re.M)
+    written = [name.removeprefix("harness_") for name in vars(JsonLines) if name.startswith("harness_")]
+    assert sorted(described) == sorted(["event", *written])  # the first is the head of the table
 
 
 def test_a_json_line_of_any_length_is_written_at_once(host, tmp_path, monkeypatch):

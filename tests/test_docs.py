@@ -174,6 +174,13 @@ def test_printed_submissions_name_a_student_and_all_tasks():
     assert all(student and student[1] in suite.spec.students for student in students)
 
 
+def test_the_docs_name_the_commands_that_load_a_plugin():
+    (entry,) = re.findall(r"^- `--plugin PATH`,(.*?);$", PLUGINS.read_text(encoding="utf-8"), flags=re.M | re.S)
+    commands = typer.main.get_command(app).commands
+    taking = [name for name, command in commands.items() if any("--plugin" in p.opts for p in command.params)]
+    assert sorted(re.findall(r"`(\w+)`", entry)) == sorted(taking)
+
+
 def test_the_readme_names_every_command():
     text = README.read_text(encoding="utf-8")
     names = "run plan validate report compare merge latency export predict submit list check doctor"

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
+from harness.api.method import Method
 from harness.config.latency_schema import LatencySpec
 from harness.config.method_schema import MethodSpec, StageOverride
 from harness.config.schema import SuiteSpec
@@ -19,6 +20,7 @@ from harness.config.student_schema import StudentSpec
 from harness.config.teacher_schema import Architecture, TeacherCacheSpec, TeacherSpec
 from harness.config.text_stage_schema import GeneralSpec
 from harness.config.training_schema import Limit, TrainingSpec
+from harness.plugin_host.host import Host
 from harness.resolution import load
 
 DOCS = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
@@ -63,6 +65,12 @@ def test_documented_defaults_match_the_schema(section):
 @pytest.mark.parametrize("model", [Architecture, Limit, StageOverride], ids=["architecture", "limit", "stages"])
 def test_keys_of_nested_mappings_are_documented(model):
     assert [key for key in model.model_fields if f"`{key}`" not in DOCS] == []
+
+
+def test_the_methods_with_a_text_stage_are_named():
+    named = DOCS.split("\n## General\n")[1].split("(")[1].split(")")[0]
+    methods = Host.create().methods.items()
+    assert sorted(named.split(", ")) == sorted(name for name, cls in methods if cls.general is not Method.general)
 
 
 def test_every_shipped_suite_is_listed():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -12,6 +13,8 @@ from harness.api.errors import UserError, nearest
 from harness.cli.terminal_tables import print_table
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from harness.api.method import Method
     from harness.plugin_host.host import Host
     from harness.resolution.method_support import MethodSupport
@@ -141,4 +144,20 @@ def _option_rows(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
 
     dimensions, fields = space(method.Config), method.Config.model_fields
     for name, default in _defaults(method).items():
-        yield name, default, str(dimensions.get(name, "")), fields[name].description or ""
+        yield name, default, str(dimensions.get(name, "")), _meaning(fields[name])
+
+
+def _meaning(field: FieldInfo) -> str:
+    """The description of an option, with the texts that it allows if its type lists them."""
+    allowed = ", ".join(_choices(field.annotation))
+    return "; ".join(part for part in (field.description, allowed and f"allowed: {allowed}") if part)
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    """The texts that a type allows, and ``a list`` if it allows one."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from (value for value in arguments if isinstance(value, str))
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from ["a list"] if get_origin(argument) is list else _choices(argument)

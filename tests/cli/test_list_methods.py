@@ -93,6 +93,20 @@ def test_json_has_every_method(capsys):
     assert pkd["stages"] == ["distill"]
 
 
+@pytest.mark.parametrize(
+    ("method", "option", "meaning"),
+    [
+        ("pkd", "strategy", "the last ones; allowed: skip, last"),
+        ("ted", "mapping", "student's layers; allowed: uniform, first, last, random, mean, a list"),
+        ("mlkd_bert", "views", "; allowed: teacher, dropout"),
+        ("tinybert", "attention_weight", "weight of the attention loss"),
+    ],
+)
+def test_the_values_of_an_option_are_named(capsys, method, option, meaning):
+    (line,) = (line for line in listed(capsys, [], method).splitlines() if line.startswith(f"{option} "))
+    assert line.rstrip().endswith(meaning)
+
+
 def test_json_of_one_method(capsys):
     one = json.loads(listed(capsys, [], "tinybert", as_json=True))
     assert one["name"] == "tinybert"

@@ -123,7 +123,7 @@ def predict(
             metavar="MODEL | RUN", help="a folder with a model, a hub id, or the key of a run (its beginning suffices)"
         ),
     ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table: CSV, TSV, JSON, JSONL or parquet")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table: CSV, TSV, JSON, JSONL, parquet or CoNLL")],
     out: Annotated[
         Path,
         typer.Option("--out", metavar="FILE", help="the table with predictions: .csv, .tsv, .jsonl or .parquet"),

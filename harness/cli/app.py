@@ -34,7 +34,8 @@ app = typer.Typer(
     "[bold]plan[/] shows what it would train, [bold]run[/] trains what is missing and prints the board (leaderboard), "
     "[bold]report[/] rebuilds the board from stored results. Start with: harness run quick",
     epilog="Exit codes: 0 success; 1 a run failed (all others are finished), or a check of a plugin or folder failed; "
-    "2 invalid input or a failing disk, explained on stderr; 130 interrupted (run the same command again to resume).",
+    "2 invalid input or a failing disk or GPU, explained on stderr; 130 interrupted (run the same command again to "
+    "resume).",
 )
 for group in (suite_commands, result_commands, model_commands, plugin_commands, distill_options, setup_commands):
     app.add_typer(group.app)  # without a name of its own: its commands become subcommands of `harness`, in this order

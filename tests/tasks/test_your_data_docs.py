@@ -11,12 +11,17 @@ from harness.config.task_schema import TaskSpec
 from harness.metrics.task_metrics import VALUES
 from harness.plugin_host.host import Host
 from harness.resolution import load
+from harness.tasks.tabular.table_files import FORMATS
 from tests.support.review_texts import FILE, content
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
 NAMED = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```", PAGE, re.M | re.S))
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
 ENTRIES = [entry for block in BLOCKS if block.startswith("- ") for entry in yaml.safe_load(block)]
+
+
+def test_the_suffix_of_every_format_is_listed():
+    assert [suffix for suffix in FORMATS if f"`{suffix}`" not in PAGE] == []
 
 
 @pytest.fixture

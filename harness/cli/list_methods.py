@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from types import UnionType
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -148,16 +148,25 @@ def _option_rows(method: type[Method]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _meaning(field: FieldInfo) -> str:
-    """The description of an option, with the texts that it allows if its type lists them."""
+    """The description of an option, with the values that it allows if its type lists them."""
     allowed = ", ".join(_choices(field.annotation))
     return "; ".join(part for part in (field.description, allowed and f"allowed: {allowed}") if part)
 
 
-def _choices(annotation: Any) -> Iterator[str]:
-    """The texts that a type allows, and ``a list`` if it allows one."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        yield from (value for value in arguments if isinstance(value, str))
-    elif origin in (Union, UnionType):
-        for argument in arguments:
-            yield from ["a list"] if get_origin(argument) is list else _choices(argument)
+def _choices(annotation: Any) -> list[str]:
+    """The values that a type allows, and ``a list`` if it allows one, too; empty if it does not list all others."""
+    from harness.reporting.formatting import format_value
+
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    values: list[str] = []
+    others: list[str] = []
+    for member in members:
+        if get_origin(member) is Literal:
+            values += map(format_value, get_args(member))
+        elif get_origin(member) is list:
+            others.append("a list")
+        elif member is NoneType:
+            others.append("null")
+        else:
+            return []
+    return [*values, *others] if values else []

@@ -99,12 +99,31 @@ def test_json_has_every_method(capsys):
         ("pkd", "strategy", "the last ones; allowed: skip, last"),
         ("ted", "mapping", "student's layers; allowed: uniform, first, last, random, mean, a list"),
         ("mlkd_bert", "views", "; allowed: teacher, dropout"),
+        ("minilm", "version", "; allowed: 1, 2"),
         ("tinybert", "attention_weight", "weight of the attention loss"),
     ],
 )
 def test_the_values_of_an_option_are_named(capsys, method, option, meaning):
     (line,) = (line for line in listed(capsys, [], method).splitlines() if line.startswith(f"{option} "))
     assert line.rstrip().endswith(meaning)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "meaning"),
+    [
+        ("Literal[1, 'b'] | None", "text; allowed: 1, b, null"),
+        ("float | Literal['a']", "text"),
+        ("int | list[int]", "text"),
+        ("Literal[1] | dict[str, float]", "text"),
+    ],
+)
+def test_values_are_named_only_if_all_are(capsys, tmp_path, allowed, meaning):
+    config = f"class Config(MethodConfig):\n        way: {allowed} = Field(1, description='text')"
+    source = PLUGIN.format(name="mine", body=config).replace("import Method,", "import Method, MethodConfig,")
+    path = tmp_path / "mine.py"
+    path.write_text(f"from typing import Literal\nfrom pydantic import Field\n{source}")
+    (line,) = (line for line in listed(capsys, [path], "mine").splitlines() if line.startswith("way "))
+    assert line.split(maxsplit=2)[2] == meaning
 
 
 def test_json_of_one_method(capsys):

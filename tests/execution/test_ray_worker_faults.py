@@ -1,5 +1,6 @@
 """Faults of workers and of the driver's machine in the driver of the Ray engine."""
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
@@ -214,6 +215,27 @@ def test_all_workers_have_ended_when_several_of_them_fail(engine, error):
     with pytest.raises(UserError, match="a full disk" if isinstance(error, Interrupted) else "the first"):
         loop.execute()
     assert loop._running == {}
+
+
+def test_claims_that_cannot_be_released_do_not_end_the_wait_for_other_workers(engine):
+    """As after the disk was mounted for reading only."""
+    loop, progress, _ = engine(lambda keys: None)
+    ready, released = progress.ready, []
+
+    def failing():
+        if loop._running:
+            raise DiskError("the first")
+        return ready()
+
+    def release(keys):
+        released.append(set(keys))
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    progress.ready, progress.release = failing, release
+    with pytest.raises(DiskError, match="the first"):
+        loop.execute()
+    assert loop._running == {}
+    assert len(released) == 2
 
 
 def test_a_worker_that_dies_while_it_stops_is_no_death_of_its_runs(engine, caplog):

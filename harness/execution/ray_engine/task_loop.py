@@ -218,14 +218,14 @@ class TaskLoop:
                 self.progress.finish(artifact, f"its worker died {deaths} times; the last time: {reason}")
                 del attempt.artifacts[key]
 
-    def _interrupt(self) -> UserError | None:
+    def _interrupt(self) -> UserError | OSError | None:
         """Ask the workers to save their states, and wait until all have ended. Returns the first error meanwhile."""
-        failure: UserError | None = None
+        failure: UserError | OSError | None = None
         self._stop(self._running)
         while self._running:
             try:
                 self._wait()
-            except UserError as error:  # such as a full disk, which other workers meet as well
+            except (UserError, OSError) as error:  # such as a full disk, which other workers meet as well
                 failure = failure or error
         return failure
 

@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import pickle
+import platform
 import shutil
 import sys
 import time
@@ -475,6 +476,21 @@ def test_workers_that_share_a_gpu_leave_room_for_their_contexts(monkeypatch):
     plan = SimpleNamespace(device="cuda:1")
     assert [worker._device(plan, assignment(gpus=gpus)) for gpus in (0.25, 1.0)] == [torch.device("cuda:0")] * 2
     assert fractions == [pytest.approx(0.225)]
+
+
+def test_a_gpu_that_a_new_worker_cannot_use_ends_the_command_with_the_machine_and_the_error(monkeypatch):
+    """Each job that is given to it would fail, so this is not counted as the death of a worker."""
+
+    def set_device(device):
+        raise RuntimeError("CUDA error: unspecified launch failure\nFor debugging consider ...")
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(platform, "node", lambda: "node2")
+    expected = (
+        r"^node2: a GPU cannot be used \(CUDA error: unspecified launch failure\). Check it with nvidia-smi, then"
+    )
+    with pytest.raises(UserError, match=expected):
+        worker._device(SimpleNamespace(device="cuda"), assignment(gpus=1.0))
 
 
 def test_without_ray_the_engine_names_the_command_that_installs_it(monkeypatch):

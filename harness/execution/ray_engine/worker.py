@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from harness.planning.jobs import RunJob
 from harness.planning.memory_estimate import MARGIN
 from harness.plugin_host.host import Host
 from harness.storage import cache_dir, checksums, provenance
-from harness.storage.disk_errors import problem_of
+from harness.storage.disk_errors import AGAIN, problem_of
 from harness.storage.store import Store
 
 Content = tuple[Plan, Mapping[str, Artifact], Sequence[RunJob]]
@@ -134,15 +135,24 @@ def versions() -> dict[str, str]:
 
 
 def _device(plan: Plan, assignment: Assignment) -> torch.device:
-    """The device of this worker, which is the only one that it sees, and its share of it."""
+    """The device of this worker, which is the only one that it sees, and its share of it.
+
+    Raises:
+        UserError: the GPU cannot be used. That is no fault of a job: other jobs would fail on it as well.
+    """
     torch.set_num_threads(assignment.threads)
     device = torch.device(plan.device)
     if device.type != "cuda":
         return device
-    torch.cuda.set_device(0)
-    if assignment.gpus < 1:  # then batches are split, and no neighbour fails
-        # The margin is for what torch does not count: the CUDA context and the kernels of each process.
-        torch.cuda.set_per_process_memory_fraction(assignment.gpus * (1 - MARGIN))
+    try:
+        torch.cuda.set_device(0)
+        if assignment.gpus < 1:  # then batches are split, and no neighbour fails
+            # The margin is for what torch does not count: the CUDA context and the kernels of each process.
+            torch.cuda.set_per_process_memory_fraction(assignment.gpus * (1 - MARGIN))
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), "")
+        message = f"{platform.node()}: a GPU cannot be used ({reason}). Check it with nvidia-smi, {AGAIN}"
+        raise UserError(message) from error
     return torch.device("cuda:0")
 
 

@@ -210,6 +210,22 @@ def test_a_stack_that_does_not_fit_is_halved(world, stacks, monkeypatch, fits):
     assert sizes == ([4, 2, 2] + [2, 2] * 3 if fits == 2 else [4, 2, 2])
 
 
+def test_a_check_of_stacks_that_does_not_fit_leaves_runs_that_train_alone(world, monkeypatch):
+    here = world(**SMALL, execution="fused")
+    alone = trained(world, "classification", "sequential", [("logit_kd", 1)])
+    good, later = here.run("logit_kd", seed=1), here.run("logit_kd", seed=2)
+
+    def starved(*args, **options):
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    monkeypatch.setattr(stack_check, "_checked", {})
+    monkeypatch.setattr(stack_check, "_difference", starved)
+    cohort = here.cohort(good, later)
+    assert train(cohort) == [good]
+    assert cohort.deferred == [later]
+    assert_same(good, bits(alone["logit_kd", 1]))
+
+
 def test_a_run_whose_optimizer_does_not_fit_is_deferred_alone(world, stacks, monkeypatch):
     here = world(**SMALL, execution="fused")
     alone = trained(world, "classification", "sequential", [("logit_kd", 1), ("logit_kd", 2)])

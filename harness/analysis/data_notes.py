@@ -68,7 +68,7 @@ def _truncations(truncated: Mapping[str, Iterable[TruncatedTexts]], max_length: 
     for task, entries in truncated.items():
         for entry in entries:
             if any(count > TRUNCATED * entry.examined[split] for split, count in entry.longer.items()):
-                remedy = f"raise {max_length} to keep them whole"
+                remedy = f"raise {max_length} to keep them whole, if the models can read more"
                 yield f"{task}: texts are truncated: {_longer(entry)}; {remedy}"
 
 

@@ -62,14 +62,14 @@ def test_a_warning_above_ten_percent(longer, warned):
     lines = warnings({}, {"t": [entry(longer)]})
     expected = (
         f"t: texts are truncated: {longer}.0 % of 100 train examples have more than 64 tokens; raise"
-        " `training.max_length` to keep them whole"
+        " `training.max_length` to keep them whole, if the models can read more"
     )
     assert lines == ([expected] if warned else [])
 
 
 def test_a_warning_names_the_option_that_truncates():
     (line,) = warnings({}, {"t": [entry(20)]}, max_length="--max-length")
-    assert line.endswith("; raise --max-length to keep them whole")
+    assert line.endswith("; raise --max-length to keep them whole, if the models can read more")
 
 
 def test_the_provenance_of_a_board_names_students_if_their_tokenizers_differ():

@@ -28,7 +28,8 @@ def check(failed: str, reason: str) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError as error:
-        raise DeviceError(_message(error, f"in {failed}: {reason}")) from error
+        before, same, _ = reason.partition(_first_line(error))  # torch adds sentences of general advice
+        raise DeviceError(_message(error, f"in {failed}: {before}{same}")) from error
 
 
 def release_cached_memory(title: str) -> None:
@@ -43,10 +44,13 @@ def release_cached_memory(title: str) -> None:
         raise DeviceError(_message(error, f"after {title}")) from error
 
 
+def _first_line(error: RuntimeError) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _message(error: RuntimeError, noticed: str) -> str:
-    first_line = next(iter(str(error).splitlines()), "")
     return (
-        f"this process cannot use its GPU any more ({first_line}), noticed {noticed}. Check the card with"
+        f"this process cannot use its GPU any more ({_first_line(error)}), noticed {noticed}. Check the card with"
         f" nvidia-smi, {AGAIN}. If it stops again, a method may use an index out of range: with CUDA_LAUNCH_BLOCKING=1"
         " it is noticed in the run that causes it"
     )

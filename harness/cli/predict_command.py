@@ -45,16 +45,12 @@ def predict_file(
         raise UserError(Problem("is the input file, which is not replaced; write to another file", "--out"))
     with named_as_options(FILE_OPTIONS):
         table = tables.read(file, files).storable(out)  # an error now, and not after all rows are predicted
-    import torch
+    from harness.planning import devices
 
-    from harness.planning.devices import best_device, refuse_absent
-
-    refuse_absent(device)
+    used = devices.selected(device)
     model = load_model(name, results, trust_remote_code=trust_remote_code)
     with _progress(len(table), quiet=quiet) as on_progress:
-        written = file_predictions.predict_file(
-            model, table, out, torch.device(device or best_device()), options, on_progress
-        )
+        written = file_predictions.predict_file(model, table, out, used, options, on_progress)
     if not quiet:
         _print_written(written, out)
 

@@ -15,6 +15,8 @@ from harness.storage.run_lookup import StoredRun
 from harness.storage.store import Store
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.api.task import Task
     from harness.prediction.glue_submission import TestSet
 
@@ -48,11 +50,11 @@ def submit_suite(
             of a task with a run must be readable also if files may be missing.
     """
     loaded = load_suite(name, overrides, plugins)
-    from harness.planning.devices import best_device, refuse_absent
+    from harness.planning import devices
     from harness.prediction import glue_submission
     from harness.storage import atomic_writes
 
-    refuse_absent(options.device)
+    device = devices.selected(options.device)
     store = Store.existing(results / loaded.suite.spec.name)
     runs, absent = _runs(store, options)
     tasks = loaded.host.tasks
@@ -61,7 +63,6 @@ def submit_suite(
         raise UserError(*problems, Problem(REFUSED, "submit"))
     for problem in problems:
         print(f"missing: {problem}", file=sys.stderr)
-    device = options.device or best_device()
     files = dict(_files(runs, texts, tasks, device, trust_remote_code=loaded.suite.spec.trust_remote_code))
     first = next(iter(runs.values())).record
     default = store.folder / "submissions" / f"{first.label}-{first.student}-seed{first.seed}.zip"
@@ -151,13 +152,11 @@ def _files(
     runs: Mapping[str, StoredRun],
     texts: Mapping[str, list[list[str]]],
     tasks: Mapping[str, Task],
-    device: str,
+    device: torch.device,
     *,
     trust_remote_code: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield name and content of each file. Each student is loaded once."""
-    import torch
-
     from harness.prediction import glue_submission, loaded_model
     from harness.prediction.predictions import predict
 
@@ -170,7 +169,7 @@ def _files(
         if test.task not in models:
             models[test.task] = loaded_model.of_run(runs[test.task], trust_remote_code=trust_remote_code)
         print(f"{test.file}: {len(texts[test.file][0]):,} rows", file=sys.stderr, flush=True)
-        output = predict(models[test.task], texts[test.file], torch.device(device), batch_size=32)
+        output = predict(models[test.task], texts[test.file], device, batch_size=32)
         yield test.file, _content(test, task, output["value" if "value" in output else "label"])
 
 

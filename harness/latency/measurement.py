@@ -21,6 +21,7 @@ from harness.execution import run_records
 from harness.latency import VERSION, machine, model_inputs, peak_memory, timed_shapes, timing_protocol
 from harness.latency.candidates import Candidate, Candidates
 from harness.latency.preparation import Batches, Prepared, prepare
+from harness.planning import devices
 from harness.storage import provenance
 from harness.storage.hashing import key
 from harness.storage.latency_records import InputShape, LatencyRecord, MeasuredModel, Preparation, TaskLengths, Timing
@@ -99,11 +100,12 @@ def measure(
         threads: default: torch's current number.
 
     Raises:
-        UserError: a backend cannot be used or its outputs differ from eager's, a length exceeds the positions of a
-            model, or ``lengths: [task]`` is set and there is no task.
+        UserError: the device or a backend cannot be used, its outputs differ from eager's, a length exceeds the
+            positions of a model, or ``lengths: [task]`` is set and there is no task.
     """
     threads = threads or torch.get_num_threads()
     refuse_obstacles(settings, device, backends)
+    devices.select(device)
     lengths = _task_lengths(candidates, settings)
     compared = candidates.with_control()
     key_parts = parts(candidates, settings, device, threads=threads, backends=backends)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from harness.api.errors import Problem, UserError
+from harness.storage.disk_errors import AGAIN
 
 
 def best_device() -> str:
@@ -23,12 +26,36 @@ def there() -> list[str]:
 
 
 def select(device: torch.device) -> None:
-    """Make a GPU the current device of this thread, which events and pinned memory use.
+    """Make a GPU the current device of this thread, which events and pinned memory use, and check that it works.
 
     ``cuda`` without a number is the current one already.
+
+    Raises:
+        UserError: the GPU cannot be used, such as one that is broken, or that another process has for itself alone.
     """
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
+    if device.type != "cuda":
+        return
+    try:
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{platform.node()}: the GPU cannot be used ({reason}). Check it with nvidia-smi, {AGAIN}"
+        ) from error
+
+
+def selected(name: str | None) -> torch.device:
+    """Select the device with this name, None: the default one, and return it.
+
+    Raises:
+        UserError: it is not available, or cannot be used.
+    """
+    refuse_absent(name)
+    device = torch.device(name or best_device())
+    select(device)
+    return device
 
 
 def release_cached_memory() -> None:

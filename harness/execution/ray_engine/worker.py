@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,13 +24,13 @@ from harness.execution.ray_engine.artifact_files import files_of
 from harness.execution.ray_engine.messages import Assignment, Message, Reply
 from harness.execution.ray_engine.outbox import Outbox
 from harness.execution.ray_engine.transport import Roots
-from harness.planning import Plan
+from harness.planning import Plan, devices
 from harness.planning.job_graph import Artifact
 from harness.planning.jobs import RunJob
 from harness.planning.memory_estimate import MARGIN
 from harness.plugin_host.host import Host
 from harness.storage import cache_dir, checksums, provenance
-from harness.storage.disk_errors import AGAIN, problem_of
+from harness.storage.disk_errors import problem_of
 from harness.storage.store import Store
 
 Content = tuple[Plan, Mapping[str, Artifact], Sequence[RunJob]]
@@ -144,16 +143,12 @@ def _device(plan: Plan, assignment: Assignment) -> torch.device:
     device = torch.device(plan.device)
     if device.type != "cuda":
         return device
-    try:
-        torch.cuda.set_device(0)
-        if assignment.gpus < 1:  # then batches are split, and no neighbour fails
-            # The margin is for what torch does not count: the CUDA context and the kernels of each process.
-            torch.cuda.set_per_process_memory_fraction(assignment.gpus * (1 - MARGIN))
-    except RuntimeError as error:
-        reason = next(iter(str(error).splitlines()), "")
-        message = f"{platform.node()}: a GPU cannot be used ({reason}). Check it with nvidia-smi, {AGAIN}"
-        raise UserError(message) from error
-    return torch.device("cuda:0")
+    device = torch.device("cuda:0")
+    devices.select(device)
+    if assignment.gpus < 1:  # then batches are split, and no neighbour fails
+        # The margin is for what torch does not count: the CUDA context and the kernels of each process.
+        torch.cuda.set_per_process_memory_fraction(assignment.gpus * (1 - MARGIN))
+    return device
 
 
 def _post(mailbox: Any, message: Message) -> bool:

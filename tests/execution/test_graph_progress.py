@@ -26,7 +26,7 @@ UNCACHED = "teacher_cache.max_gb=0"
 
 @contextmanager
 def opened(small, *settings):
-    """The jobs of a suite in this process, and what observers are told."""
+    """The jobs of a suite in this process, and the events that observers receive."""
     loaded, ends = small.load(UNCACHED, *settings), Ends()
     loaded.host.add_observer(ends)
     plan = planning.build(resolve(loaded, online=False))

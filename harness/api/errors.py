@@ -62,3 +62,8 @@ def describe(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """Format an exception in one line, as records and tables of failures have it: a `UserError` without its type."""
     return " ".join(str(error).split()) if isinstance(error, UserError) else describe(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, without advice that libraries add below; its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from harness.api.errors import first_line
 from harness.latency import nvidia
 
 TENSOR_CORES_FOR = (8, 0)
@@ -105,7 +106,7 @@ def _torch_card(index: int) -> TorchCard:
     try:
         free = torch.cuda.mem_get_info(device)[0]
     except RuntimeError as error:  # the card is full, in exclusive use, or broken
-        message = next(iter(str(error).splitlines()), "") or type(error).__name__
+        message = first_line(error)
         return TorchCard(str(device), properties.name, capability, total, error=message)
     return TorchCard(str(device), properties.name, capability, total, free, others=machine.state(device).foreign)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.api.errors import UserError
+from harness.api.errors import UserError, first_line
 from harness.planning import devices
 from harness.storage.disk_errors import AGAIN
 
@@ -28,7 +28,7 @@ def check(failed: str, reason: str) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError as error:
-        before, same, _ = reason.partition(_first_line(error))  # torch adds sentences of general advice
+        before, same, _ = reason.partition(first_line(error))  # torch adds sentences of general advice
         raise DeviceError(_message(error, f"in {failed}: {before}{same}")) from error
 
 
@@ -44,13 +44,9 @@ def release_cached_memory(title: str) -> None:
         raise DeviceError(_message(error, f"after {title}")) from error
 
 
-def _first_line(error: RuntimeError) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def _message(error: RuntimeError, noticed: str) -> str:
     return (
-        f"this process cannot use its GPU any more ({_first_line(error)}), noticed {noticed}. Check the card with"
+        f"this process cannot use its GPU any more ({first_line(error)}), noticed {noticed}. Check the card with"
         f" nvidia-smi, {AGAIN}. If it stops again, a method may use an index out of range: with CUDA_LAUNCH_BLOCKING=1"
         " it is noticed in the run that causes it"
     )

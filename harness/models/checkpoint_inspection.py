@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api.errors import Problem, UserError
+from harness.api.errors import Problem, UserError, first_line
 from harness.api.wording import counted
 from harness.models import families, pretrained, tokenizers
 from harness.storage.derived_values import derived
@@ -172,7 +172,7 @@ def _shapes_in(file: Path) -> dict[str, Shape]:
             weights = torch.load(file, map_location="meta", weights_only=True)
         return {name: tuple(tensor.shape) for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(f"{file} cannot be read: {reason}; download or save it again") from error
 
 
@@ -198,7 +198,7 @@ def _meta_model(config: PretrainedConfig, folder: Path, trust_remote_code: bool)
     except NotImplementedError:
         return None
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(f"{folder / pretrained.CONFIG}: no model can be built from it: {reason}") from error
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api.errors import Problem, UserError
+from harness.api.errors import Problem, UserError, first_line
 from harness.models import checkpoint_inspection, heads, pretrained
 from harness.models.class_order import class_names, class_order
 
@@ -125,7 +125,7 @@ def _head_problem(folder: Path, config: PretrainedConfig, task: Task, trust_remo
     try:
         model = _meta_model(config, task, trust_remote_code)
     except Exception as error:  # the family has no such head, or the checkpoint's own code fails
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         return f"no {task.kind} model can be built for model type {config.model_type}: {reason}"
     own = [name for name in config.architectures or () if _HEAD.search(name)]
     wanted = _HEAD.search(type(model).__name__) if model is not None else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from harness.api.errors import UserError
+from harness.api.errors import UserError, first_line
 from harness.models import checkpoint_inspection, families, tokenizers
 from harness.models.pretrained import config_in
 from harness.models.quiet_transformers import quiet_transformers
@@ -101,7 +101,7 @@ def load(path: Path, device: torch.device, *, remedy: str, trust_remote_code: bo
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        message = next(iter(str(error).splitlines()), "")
+        message = first_line(error)
         raise UserError(f"{path}: cannot load a masked language model from this folder: {message}; {remedy}") from error
     missing = sorted(info["missing_keys"])
     if missing:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api.errors import UserError
+from harness.api.errors import UserError, first_line
 from harness.models import pretrained
 from harness.models.quiet_transformers import quiet_transformers
 
@@ -65,7 +65,7 @@ def _load(folder: Path, trust_remote_code: bool) -> tuple[PreTrainedModel, dict[
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(
             f"{folder}: cannot load a model from this folder: {reason}; download or save it again"
         ) from error

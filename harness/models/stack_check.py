@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.api.errors import first_line
 from harness.models.capture import Capture
 from harness.models.memory_errors import ran_out_of_memory
 from harness.models.stacked_students import StackedStudents
@@ -71,7 +72,7 @@ def _problem(capture: Capture) -> str | None:
     except Exception as error:
         if ran_out_of_memory(error):  # says nothing about the architecture
             raise
-        return next(iter(str(error).splitlines()), type(error).__name__)
+        return first_line(error)
 
 
 def _altered(model: PreTrainedModel) -> PreTrainedModel:

@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from harness.api.errors import Problem, UserError
+from harness.api.errors import Problem, UserError, first_line
 from harness.storage.disk_errors import AGAIN
 
 
@@ -40,7 +40,7 @@ def select(device: torch.device) -> None:
             torch.cuda.set_device(device)
         torch.cuda.synchronize()
     except RuntimeError as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(
             f"{platform.node()}: the GPU cannot be used ({reason}). Check it with nvidia-smi, {AGAIN}"
         ) from error

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import torch
 
+from harness.api.errors import first_line
 from harness.models.memory_errors import ran_out_of_memory
 
 
@@ -91,4 +92,4 @@ def _reason(error: BaseException) -> str:
     them until a garbage collection.
     """
     traceback.clear_frames(error.__traceback__)
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return first_line(error)

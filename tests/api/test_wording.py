@@ -1,7 +1,8 @@
-"""Numbers with nouns in messages."""
+"""Numbers with nouns in messages, and the first line of errors."""
 
 import pytest
 
+from harness.api.errors import first_line
 from harness.api.model_outputs import ModelShape
 from harness.api.wording import counted
 
@@ -24,3 +25,11 @@ def test_a_noun_has_the_number_that_its_count_needs(number, noun, expected):
 
 def test_a_model_of_one_layer_and_one_head_is_described_in_the_singular():
     assert str(ModelShape("tiny", 1, 16, 1, 32)) == "tiny (1 layer, hidden 16, 1 head, FFN 32)"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("out of range\nCompile with ...", "out of range"), ("\nlate", "late"), ("", "ValueError")],
+)
+def test_the_first_line_of_an_error(message, expected):
+    assert first_line(ValueError(message)) == expected

@@ -469,7 +469,7 @@ def test_a_number_of_gpus_that_ray_does_not_give_is_refused(gpus):
 
 
 def test_workers_that_share_a_gpu_leave_room_for_their_contexts(monkeypatch):
-    """What torch does not count, the CUDA context of each process, must fit beside their shares."""
+    """The CUDA context of each process is not part of its memory fraction, so the fractions must leave room for it."""
     fractions = []
     monkeypatch.setattr(devices, "select", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
